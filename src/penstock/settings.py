@@ -1,0 +1,202 @@
+"""Every setting, with its default and its unit; `settings_source` reads them.
+
+A frozen tree: `[section] key` in `penstock.toml` is `settings.section.key` here and
+`PENSTOCK_SECTION_KEY` in the environment. Durations are written "90s", "5m", "2h", "30d".
+Secrets are `SecretStr`: they print as asterisks and are never stored.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: Any) -> Any:
+    """ "90s" -> timedelta(seconds=90). Anything but text is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration like '90s', '5m', '2h' or '30d'")
+    return timedelta(**{UNITS[match[2]]: float(match[1])})
+
+
+def split_words(value: Any) -> Any:
+    """A list may come from the environment as words separated by commas or blanks."""
+    return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+
+
+def parse_rule(value: Any) -> Any:
+    """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
+    return {"op": match[1], "value": float(match[2])}
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(Section):
+    """A threshold on a metric."""
+
+    op: Literal["<", "<=", ">", ">="]
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.value:g}"
+
+
+Threshold = Annotated[Rule, BeforeValidator(parse_rule)]
+
+
+class ProjectSettings(Section):
+    name: Name
+    owner: str = "ml-team"
+    tags: Words = ()
+
+
+class DataSettings(Section):
+    """What extract() gives, and where its versions are kept."""
+
+    name: Name = "events"
+    event_time: str = ""  # column; timezone-aware. Empty: the rows have no event time
+    key: Words = ()  # columns that identify a row; must be unique
+    sources: Words = ()  # files extract() reads; when one changes, extract runs again
+    refresh: Literal["on_change", "always"] = "on_change"  # always: the source is not a file
+    remote: str = ".penstock/dvc-remote"  # a folder, or s3://bucket/prefix
+    future_tolerance: Duration = timedelta(minutes=5)  # clocks of sources may run ahead
+
+
+class FeatureSettings(Section):
+    """Which feature service feeds the model; label rows are what it learns from."""
+
+    service: str = ""  # empty: the only one, or none where features.py declares none
+    label: str = "label"
+    timestamp: str = "event_timestamp"
+    entity_keys: Words = ()  # empty: the service's own join keys
+    max_seconds_ahead: int = Field(default=0, ge=0)  # label times may lie that far after as_of
+
+
+class TrainingSettings(Section):
+    """How the time line is split, and how the search is run."""
+
+    holdout_from: datetime | None = None  # UTC; label times from here on are held out
+    holdout: Ratio = 0.2  # else: the latest share of distinct label times
+    validation: Ratio = 0.2  # share of what remains, the latest, that scores the search
+    gap: Duration = timedelta(0)  # the label's horizon: rows closer to a later part are left out
+    metric: str = "auc_roc"  # what the search maximises
+    threshold: Ratio = 0.5  # of the predicted probability, for precision and recall
+    trusted_types: Words = ()  # reviewed types that skops may load, beside Penstock's own list
+
+
+class ChampionSettings(Section):
+    """A challenger must be no worse than the champion by more than the margin."""
+
+    metric: str = "auc_roc"
+    margin: float = Field(default=0.01, ge=0.0)  # in units of the metric
+    resamples: int = Field(default=500, ge=100, le=20_000)  # of the bootstrap
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+
+class GateSettings(Section):
+    model: dict[str, Threshold] = Field(default_factory=dict)
+    integration: dict[str, Threshold] = Field(
+        default_factory=lambda: {
+            "latency_p95_ms": Rule(op="<", value=50),
+            "throughput_qps": Rule(op=">", value=100),
+            "error_rate": Rule(op="<", value=0.005),
+        }
+    )
+    champion: ChampionSettings = ChampionSettings()
+
+
+class RegistrySettings(Section):
+    tracking_uri: SecretStr = SecretStr("")  # empty: SQLite in .penstock
+    model: str = ""  # registered name; empty: the project's
+
+
+class ServingSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8600, ge=0, le=65535)  # of staging; 0: any free one
+    replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model
+    start_timeout: Duration = timedelta(minutes=3)
+    request_timeout: Duration = timedelta(seconds=10)
+    max_body_mb: float = Field(default=8.0, gt=0)
+    max_rows: int = Field(default=10_000, ge=1)  # in one request
+
+
+class LoadTestSettings(Section):
+    connections: int = Field(default=4, ge=1, le=512)
+    duration: Duration = timedelta(seconds=5)
+    warmup: Duration = timedelta(seconds=1)
+    entities: int = Field(default=200, ge=1)  # held-out entities asked about
+    tolerance: float = Field(default=1e-6, ge=0)  # |endpoint - offline|, in probability
+
+
+class PipelineSettings(Section):
+    schedule: str = "0 2 * * *"  # cron
+    start_date: datetime | None = None
+    catchup: bool = False
+    retries: int = Field(default=3, ge=0)
+    retry_delay: Duration = timedelta(minutes=5)
+    timeout: Duration = timedelta(hours=2)  # of one attempt of one step
+    timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
+    workers: int = Field(default=2, ge=1)  # independent steps run side by side
+
+
+class NotifySettings(Section):
+    """Who is told. Addresses with secrets in them come from PENSTOCK_NOTIFY_URLS."""
+
+    emails: Words = ()
+    email_from: str = "penstock@localhost"
+    smtp_host: str = ""
+    smtp_port: int = Field(default=25, ge=1, le=65535)
+    smtp_tls: bool = False
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    urls: Annotated[tuple[SecretStr, ...], BeforeValidator(split_words)] = ()  # Apprise URLs
+
+    @model_validator(mode="after")
+    def _mail_needs_a_server(self) -> NotifySettings:
+        if self.emails and not self.smtp_host:
+            raise ValueError("emails are given but smtp_host is not")
+        return self
+
+
+class StateSettings(Section):
+    url: SecretStr = SecretStr("")  # SQLAlchemy; empty: SQLite in .penstock
+
+
+class Settings(Section):
+    """The whole of penstock.toml."""
+
+    project: ProjectSettings
+    data: DataSettings = DataSettings()
+    features: FeatureSettings = FeatureSettings()
+    training: TrainingSettings = TrainingSettings()
+    gates: GateSettings = GateSettings()
+    registry: RegistrySettings = RegistrySettings()
+    serving: ServingSettings = ServingSettings()
+    load_test: LoadTestSettings = LoadTestSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    notify: NotifySettings = NotifySettings()
+    state: StateSettings = StateSettings()
+
+    @property
+    def model_name(self) -> str:
+        return self.registry.model or self.project.name

@@ -1,0 +1,209 @@
+"""Reads `penstock.toml`, lays the environment over it, and names the place of every mistake.
+
+Order, later wins: defaults, the file's sections, its `[environments.NAME]`, `PENSTOCK_…` variables.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from penstock.errors import SettingsError
+from penstock.settings import Settings
+
+ENVIRONMENTS = ("dev", "staging", "production")
+RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT"}
+# Kubernetes adds these for a service that happens to be called penstock.
+FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_)")
+PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^/@]+@")
+
+Path_ = tuple[str, ...]
+
+
+def load_settings(file: Path, environment: str, variables: Mapping[str, str]) -> Settings:
+    """The settings of one environment. Raises `SettingsError` with file, line and key."""
+    if environment not in ENVIRONMENTS:
+        raise SettingsError(
+            f"unknown environment {environment!r}",
+            hint=f"use one of {', '.join(ENVIRONMENTS)} (--environment or PENSTOCK_ENVIRONMENT)",
+        )
+    text = file.read_text(encoding="utf-8")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from error
+    values, overlay = _layers(document, environment, file, text)
+    _refuse_secrets(values, file, text)
+    from_variables = dict(_from_variables(variables))
+    merged = values
+    for path, (_, value) in from_variables.items():
+        merged = _merged(merged, _nested(path, value))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        place = _Place(file, text, overlay, {k: name for k, (name, _) in from_variables.items()})
+        raise SettingsError(*_explain(error.errors(), place)) from None
+
+
+def line_of(text: str, path: Path_) -> int:
+    """The line (from 1) where a key stands in TOML text; the nearest table above it otherwise."""
+    best, table = (0, 1), ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
+        key = re.match(r"\s*([A-Za-z0-9_.\-\"']+)\s*=", line)
+        if header:
+            table = _parts(header[1])
+            here: Path_ = table
+        elif key:
+            here = (*table, *_parts(key[1]))
+        else:
+            continue
+        shared = len(here) if here == path[: len(here)] else 0
+        if shared > best[0]:
+            best = (shared, number)
+    return best[1]
+
+
+def _parts(dotted: str) -> Path_:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _layers(
+    document: dict[str, Any], environment: str, file: Path, text: str
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    overlays = document.pop("environments", {})
+    for name in overlays:
+        if name not in ENVIRONMENTS:
+            line = line_of(text, ("environments", name))
+            raise SettingsError(
+                f"{file}:{line}: unknown environment 'environments.{name}'",
+                hint=f"the environments are {', '.join(ENVIRONMENTS)}",
+            )
+    overlay = overlays.get(environment, {})
+    return _merged(document, overlay), overlay
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
+
+
+def _nested(path: Path_, value: Any) -> dict[str, Any]:
+    for part in reversed(path):
+        value = {part: value}
+    return dict(value)
+
+
+def _refuse_secrets(values: Mapping[str, Any], file: Path, text: str) -> None:
+    for path, name, annotation in _leaves(Settings):
+        value = _lookup(values, path)
+        if value is None or "SecretStr" not in str(annotation):
+            continue
+        plain_url = path[-1] in {"url", "tracking_uri"} and not PASSWORD_IN_URL.search(str(value))
+        if not plain_url:
+            raise SettingsError(
+                f"{file}:{line_of(text, path)}: {'.'.join(path)} is a secret and stands in the file",
+                hint=f"take it out of the file and set {name} in the environment",
+            )
+
+
+def _leaves(model: type[BaseModel], above: Path_ = ()) -> Iterator[tuple[Path_, str, Any]]:
+    for name, field in model.model_fields.items():
+        path, annotation = (*above, name), field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _leaves(annotation, path)
+        else:
+            yield path, "PENSTOCK_" + "_".join(path).upper(), annotation
+
+
+def _from_variables(variables: Mapping[str, str]) -> Iterator[tuple[Path_, tuple[str, Any]]]:
+    known = {name: (path, annotation) for path, name, annotation in _leaves(Settings)}
+    for name, raw in variables.items():
+        if not name.startswith("PENSTOCK_") or name in RESERVED or FOREIGN.match(name):
+            continue
+        if name in known:
+            path, annotation = known[name]
+            yield path, (name, _typed(raw, annotation))
+            continue
+        # A table with keys of the user's choice: PENSTOCK_GATES_MODEL_AUC_ROC
+        for table, (path, annotation) in known.items():
+            if str(annotation).startswith("dict") and name.startswith(table + "_"):
+                yield (*path, name[len(table) + 1 :].lower()), (name, raw)
+                break
+        else:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise SettingsError(
+                f"the environment variable {name} is no setting",
+                hint=f"did you mean {close[0]}?" if close else "unset it or correct its name",
+            )
+
+
+def _typed(raw: str, annotation: Any) -> Any:
+    if annotation in (str, SecretStr):
+        return raw
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _lookup(values: Any, path: Path_) -> Any:
+    for part in path:
+        if not isinstance(values, Mapping):
+            return None
+        values = values.get(part)
+    return values
+
+
+class _Place:
+    """Where a setting was written."""
+
+    def __init__(
+        self, file: Path, text: str, overlay: Mapping[str, Any], variables: Mapping[Path_, str]
+    ) -> None:
+        self.file, self.text, self.overlay, self.variables = file, text, overlay, variables
+
+    def of(self, path: Path_) -> str:
+        for known, name in self.variables.items():
+            if path[: len(known)] == known:
+                return f"environment variable {name}"
+        return f"{self.file}:{line_of(self.text, path)}"
+
+
+def _explain(errors: list[ErrorDetails], place: _Place) -> tuple[str]:
+    return ("\n".join(_explain_one(error, place) for error in errors),)
+
+
+def _explain_one(error: ErrorDetails, place: _Place) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    key, where = ".".join(path), place.of(path)
+    if error["type"] == "missing":
+        return f"{where}: {key} is missing; add it under [{'.'.join(path[:-1]) or path[-1]}]"
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(path[-1], _siblings(path), n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else "remove it"
+        return f"{where}: unknown setting {key}; {remedy}"
+    # The value of a secret must not come back in a message.
+    secret = any(word in path[-1] for word in ("password", "url", "uri"))
+    seen = "" if secret else f" (seen: {error['input']!r})"
+    return f"{where}: {key}: {error['msg'].removeprefix('Value error, ')}{seen}"
+
+
+def _siblings(path: Path_) -> list[str]:
+    model: Any = Settings
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        model = field.annotation
+    return list(model.model_fields) if issubclass(model, BaseModel) else []
