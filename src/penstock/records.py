@@ -190,17 +190,10 @@ class Notice(Record):
     channels: tuple[str, ...] = Field(description="where it was delivered")
 
 
-STANDARD: tuple[type[Record], ...] = (
-    DatasetVersion,
-    DataReport,
-    FeatureSet,
-    TrainedModel,
-    ModelReport,
-    ModelVersion,
-    Release,
-    IntegrationReport,
-    Notice,
-)
+class StepDone(Record):
+    """A custom step ended and had nothing to hand on."""
+
+    step: str
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -89,7 +89,6 @@ class FeatureSettings(Section):
     label: str = "label"
     timestamp: str = "event_timestamp"
     entity_keys: Words = ()  # empty: the service's own join keys
-    max_seconds_ahead: int = Field(default=0, ge=0)  # label times may lie that far after as_of
 
 
 class TrainingSettings(Section):

@@ -55,6 +55,7 @@ class Host:
     def __init__(self) -> None:
         ours, theirs = Channel.pair()
         self._control = ours
+        self._ordering = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-c", MAIN, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -67,7 +68,7 @@ class Host:
     def warm(self, *modules: str) -> None:
         """Asks the host to import modules, and returns at once."""
         if modules and FORK_AFTER_IMPORT_IS_SAFE:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self._ordering:
                 self._control.send({"warm": list(modules)})
 
     def start(self, function: str, arguments: dict[str, Any], log: Path) -> Job:
@@ -77,8 +78,9 @@ class Host:
         """
         ours, theirs = Channel.pair()
         order = {"start": function, "arguments": arguments, "log": str(log), "path": sys.path}
-        self._control.send({"job": True})
-        self._control.send(order, pass_on=theirs)
+        with self._ordering:
+            self._control.send({"job": True})
+            self._control.send(order, pass_on=theirs)
         theirs.close()
         return Job(ours, self)
 

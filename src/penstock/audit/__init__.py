@@ -1,0 +1,1 @@
+"""The memory of what changed the world: who, what, when, why."""

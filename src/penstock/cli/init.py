@@ -1,0 +1,52 @@
+"""`penstock init`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from penstock.cli.output import print_json
+from penstock.errors import UsageError
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+PLACEHOLDER = "NAME"
+# What a project makes while it runs is never part of a template.
+MADE = shutil.ignore_patterns(".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc")
+
+
+def init(options: argparse.Namespace) -> int:
+    target = Path(options.name).resolve()
+    _require_new(target)
+    template = TEMPLATES / options.template
+    shutil.copytree(template.resolve(), target, ignore=MADE, dirs_exist_ok=True)
+    if options.template == "blank":
+        _fill_in(target)
+    files = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+    if options.json:
+        print_json({"project": str(target), "template": options.template, "files": files})
+        return 0
+    print(f"made {target} from the template {options.template!r}:")
+    for file in files:
+        print(f"  {file}")
+    print(f"next: penstock run --project {options.name}")
+    return 0
+
+
+def _require_new(target: Path) -> None:
+    name = target.name.replace("-", "").replace("_", "")
+    if not (name.isascii() and name.isalnum() and name[:1].isalpha()):
+        raise UsageError(
+            f"{target.name!r} cannot be a project's name",
+            hint="use letters, digits, - and _, and begin with a letter",
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(
+            f"{target} exists and is not empty", hint="choose another name, or empty it first"
+        )
+
+
+def _fill_in(target: Path) -> None:
+    for file in ("penstock.toml", "README.md"):
+        path = target / file
+        path.write_text(path.read_text(encoding="utf-8").replace(PLACEHOLDER, target.name))

@@ -1,0 +1,105 @@
+"""Reads the command line, calls one command, and turns what went wrong into an exit status.
+
+Exit status: 0 done, 1 a gate or step failed, 2 wrong use. Nothing heavy is imported here; each
+command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from penstock.cli.table import COMMANDS, Command, Option
+from penstock.errors import PenstockError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The whole of one invocation; returns the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "handler"):
+        parser.print_help()
+        return 0
+    module, _, name = options.handler.partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), name)(options) or 0)
+    except PenstockError as error:
+        return _explain(error, as_json=options.json)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the next `penstock run` goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from penstock import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="penstock",
+        description="Carries a model from raw events to guarded production traffic.",
+        epilog="Start with `penstock init churn`, then `penstock run --project churn`.",
+    )
+    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    groups = parser.add_subparsers(title="commands", metavar="COMMAND")
+    nested: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for command in COMMANDS:
+        if " " in command.name:
+            group, _, leaf = command.name.partition(" ")
+            if group not in nested:
+                nested[group] = _group(groups, group)
+            _add(nested[group], leaf, command)
+        else:
+            _add(groups, command.name, command)
+    return parser
+
+
+def _group(
+    groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    helps = [c for c in COMMANDS if c.name.startswith(f"{name} ")]
+    parser = groups.add_parser(name, help=", ".join(c.name.partition(" ")[2] for c in helps))
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _add(
+    groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
+) -> None:
+    parser = groups.add_parser(
+        name, help=command.help, description=f"{command.help}. {command.details}".strip()
+    )
+    for option in (*command.options, *_common()):
+        parser.add_argument(*option.names, **option.settings)
+    parser.set_defaults(handler=command.handler)
+
+
+def _common() -> tuple[Option, ...]:
+    return (
+        Option("--project", metavar="DIR", help="the project's folder (default: here or above)"),
+        Option(
+            "--environment",
+            "-e",
+            metavar="NAME",
+            help="dev, staging or production (default: PENSTOCK_ENVIRONMENT, else dev)",
+        ),
+        Option("--json", action="store_true", help="print the result as JSON on standard output"),
+    )
+
+
+def _explain(error: PenstockError, *, as_json: bool) -> int:
+    """The message and the remedy; the chain of causes too with PENSTOCK_DEBUG set."""
+    if as_json:
+        print(json.dumps(error.as_dict(), indent=2))
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  → {error.hint}", file=sys.stderr)
+    if os.environ.get("PENSTOCK_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    return error.exit_status

@@ -1,0 +1,136 @@
+"""The table of commands. Each names the function that carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class Option:
+    """One argument, as argparse takes it."""
+
+    def __init__(self, *names: str, **settings: Any) -> None:
+        self.names, self.settings = names, settings
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    help: str
+    handler: str  # module:function(options) -> exit status
+    options: tuple[Option, ...] = ()
+    details: str = ""
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "init",
+        "Make a new project folder that runs at once",
+        "penstock.cli.init:init",
+        (
+            Option("name", metavar="NAME", help="the folder to make; its last part is the name"),
+            Option(
+                "--template",
+                choices=("churn", "blank"),
+                default="churn",
+                help="churn: a whole example; blank: the smallest project (default: churn)",
+            ),
+        ),
+    ),
+    Command(
+        "run",
+        "Run the plan; steps whose inputs did not change are not done again",
+        "penstock.cli.run:run",
+        (
+            Option("--until", metavar="STEP", help="stop after this step"),
+            Option("--rerun", metavar="STEP", help="do this step again even if nothing changed"),
+            Option(
+                "--as-of",
+                metavar="TIME",
+                help="the moment the run is about, ISO 8601 (default: now)",
+            ),
+        ),
+        "Exit status 1 means that a gate or a step failed.",
+    ),
+    Command(
+        "plan",
+        "Show the steps, and which of them the next run would do",
+        "penstock.cli.plan:plan",
+    ),
+    Command(
+        "why",
+        "Say which input makes a step run again",
+        "penstock.cli.plan:why",
+        (Option("step", metavar="STEP"),),
+    ),
+    Command("status", "Show where the project stands", "penstock.cli.status:status"),
+    Command(
+        "runs list",
+        "List the latest runs",
+        "penstock.cli.runs:list_runs",
+        (Option("--limit", type=int, default=20, metavar="N", help="how many (default: 20)"),),
+    ),
+    Command(
+        "runs show",
+        "Show one run: its steps, their results and errors",
+        "penstock.cli.runs:show_run",
+        (Option("run", metavar="RUN", help="its id, or a beginning of it; `last` for the latest"),),
+    ),
+    Command(
+        "validate",
+        "Validate the latest dataset, or draft a suite from it",
+        "penstock.cli.validate:validate",
+        (
+            Option(
+                "--suggest",
+                action="store_true",
+                help="draft a suite from the data into expectations/",
+            ),
+            Option("--data", metavar="FILE", help="a Parquet or CSV file instead of the dataset"),
+        ),
+    ),
+    Command(
+        "models list",
+        "List the registered versions of the project's model",
+        "penstock.cli.models:list_models",
+    ),
+    Command(
+        "models approve",
+        "Approve a version for production: it becomes the champion",
+        "penstock.cli.models:approve",
+        (
+            Option("model", metavar="NAME@VERSION"),
+            Option("--for", dest="target", choices=("production",), required=True),
+            Option("--meaning", required=True, help="what the approval says, in your words"),
+        ),
+        "Later models must be no worse than the champion.",
+    ),
+    Command(
+        "serve",
+        "Serve the staging endpoint in the foreground, or stop the one in the background",
+        "penstock.cli.serve:serve",
+        (
+            Option("--stop", action="store_true", help="end the endpoint after its last request"),
+            Option("--port", type=int, metavar="PORT", help="instead of [serving] port"),
+        ),
+    ),
+    Command(
+        "predict",
+        "Ask the staging endpoint",
+        "penstock.cli.predict:predict",
+        (
+            Option(
+                "values",
+                nargs="*",
+                metavar="KEY=VALUE",
+                help="an entity, such as customer_id=42; repeat a key for several",
+            ),
+            Option("--rows", metavar="FILE", help="feature rows from a CSV, Parquet or JSON file"),
+        ),
+    ),
+    Command(
+        "doctor",
+        "Check this machine, the settings and every tool the project uses",
+        "penstock.cli.doctor:doctor",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Raw data: from what extract() gives to a checked, versioned Parquet file. The room of DVC."""

@@ -1,0 +1,1 @@
+"""Thresholds on what was measured, and the measuring of models and endpoints."""

@@ -1,0 +1,91 @@
+"""Judges a model on the held-out rows: against thresholds, and against the champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.gates.metrics import SMALLER_IS_BETTER, require_metric, score
+from penstock.gates.thresholds import judge, judge_champion
+from penstock.records import Check, ModelReport
+from penstock.settings import GateSettings
+from penstock.stats.bootstrap import paired_difference, weighted_metric
+
+
+@dataclass(frozen=True)
+class Champion:
+    label: str  # name@version
+    probability: NDArray[np.float64] | None  # on the same held-out rows; None: it has none
+    reason: str = ""  # why it has none
+
+
+def evaluate(
+    label: NDArray[np.int8],
+    probability: NDArray[np.float64],
+    gates: GateSettings,
+    *,
+    threshold: float,
+    subject: str,
+    seed: int,
+    champion: Champion | None = None,
+    extra: dict[str, float] | None = None,
+) -> ModelReport:
+    """All metrics, one check a threshold, and one for the champion where there is one.
+
+    `label` and `probability` have shape (n,); `extra` are metrics of the project's own evaluate().
+    """
+    metrics = {**score(label, probability, threshold), **(extra or {})}
+    checks = [judge(name, metrics, rule) for name, rule in gates.model.items()]
+    if champion and gates.champion.metric:
+        checks.append(_against(champion, label, probability, gates, threshold, seed))
+    if not checks:
+        checks = [_nothing_asked()]
+    return ModelReport(
+        subject=subject,
+        checks=tuple(checks),
+        metrics=metrics,
+        rows=len(label),
+        champion=champion.label if champion else "",
+    )
+
+
+def _against(
+    champion: Champion,
+    label: NDArray[np.int8],
+    probability: NDArray[np.float64],
+    gates: GateSettings,
+    threshold: float,
+    seed: int,
+) -> Check:
+    settings = gates.champion
+    require_metric(settings.metric, "[gates.champion] metric")
+    if champion.probability is None:
+        return Check(
+            name="champion",
+            passed=False,
+            observed="not comparable",
+            expected=f"no worse than {champion.label} by more than {settings.margin:g}",
+            reason=f'{champion.reason}; set [gates.champion] metric = "" to go without',
+        )
+    difference = paired_difference(
+        weighted_metric(settings.metric, label, probability, threshold),
+        weighted_metric(settings.metric, label, champion.probability, threshold),
+        len(label),
+        resamples=settings.resamples,
+        confidence=settings.confidence,
+        seed=seed,
+    )
+    worse = settings.metric in SMALLER_IS_BETTER
+    return judge_champion(difference, champion.label, settings, smaller_is_better=worse)
+
+
+def _nothing_asked() -> Check:
+    return Check(
+        name="no thresholds",
+        passed=True,
+        observed="no [gates.model] in the settings",
+        expected="nothing",
+        reason="any model passes; set thresholds in [gates.model]",
+    )

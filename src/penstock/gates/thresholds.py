@@ -1,0 +1,66 @@
+"""The decisions of the gates: pure functions from what was measured to a check."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+
+from penstock.records import Check
+from penstock.settings import ChampionSettings, Rule
+from penstock.stats.bootstrap import Interval
+
+HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def judge(name: str, metrics: Mapping[str, float], rule: Rule) -> Check:
+    """Whether a metric keeps to its threshold. What was not measured does not pass."""
+    observed = metrics.get(name)
+    if observed is None or not math.isfinite(observed):
+        return Check(
+            name=name,
+            passed=False,
+            observed="not measured",
+            expected=str(rule),
+            reason=f"{name} was not measured; there are {', '.join(sorted(metrics)) or 'none'}",
+        )
+    passed = HOLDS[rule.op](observed, rule.value)
+    distance = abs(observed - rule.value)
+    reason = (
+        f"{observed:.4g} keeps to {rule}"
+        if passed
+        else f"{observed:.4g} misses {rule} by {distance:.4g}"
+    )
+    return Check(
+        name=name, passed=passed, observed=f"{observed:.4g}", expected=str(rule), reason=reason
+    )
+
+
+def judge_champion(
+    difference: Interval, champion: str, settings: ChampionSettings, *, smaller_is_better: bool
+) -> Check:
+    """The challenger passes when the interval excludes a loss beyond the margin (non-inferiority).
+
+    `difference` is challenger − champion in the metric. (Wellek 2010, Testing Statistical
+    Hypotheses of Equivalence and Noninferiority, ch. 2.)
+    """
+    worst = -difference.high if smaller_is_better else difference.low
+    gain = -difference.estimate if smaller_is_better else difference.estimate
+    interval = (difference.low, difference.high)
+    expected = f"no worse than {champion} by more than {settings.margin:g}"
+    if not math.isfinite(worst):
+        reason = f"{settings.metric} cannot be compared on these rows"
+    else:
+        reason = (
+            f"{settings.metric} is {abs(gain):.4f} {'above' if gain >= 0 else 'below'} {champion}; "
+            f"at worst {abs(worst):.4f} {'better' if worst >= 0 else 'worse'} "
+            f"({settings.confidence:.0%} interval, {difference.resamples} resamples)"
+        )
+    return Check(
+        name="champion",
+        passed=bool(worst >= -settings.margin),  # NaN compares false: it does not pass
+        observed=f"{difference.estimate:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
+        expected=expected,
+        reason=reason,
+        interval=interval if all(map(math.isfinite, interval)) else None,
+    )

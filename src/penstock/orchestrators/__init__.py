@@ -1,0 +1,1 @@
+"""Renderings of the plan: on this machine, and as an Airflow DAG."""

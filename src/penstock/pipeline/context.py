@@ -1,0 +1,48 @@
+"""What Penstock's own steps are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from penstock.pipeline.plan import Step
+from penstock.project import Project
+from penstock.step import Context
+
+Progress = Callable[..., None]  # progress("tuning 3/12", 0.25)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    project: Project
+    step: Step
+    run_id: str
+    as_of: datetime  # UTC
+    key: str  # digest of the step's inputs: names what may be resumed
+    scratch: Path
+    progress: Progress
+    database: Engine
+
+    def for_user(self, section: str) -> Context:
+        """The context that the project's own functions see, with one section of params.yaml."""
+        return Context(
+            project=self.project.root,
+            environment=self.project.environment,
+            run_id=self.run_id,
+            as_of=self.as_of,
+            params=self.project.section(section),
+            seed=self.project.seed,
+            scratch=self.scratch,
+            progress=self.progress,
+        )
+
+    def user_function(self, module: str, name: str) -> Callable[..., Any] | None:
+        """A function of the project, None where it has none of that name."""
+        if not (self.project.root / f"{module}.py").is_file():
+            return None
+        return getattr(self.project.module(module), name, None)

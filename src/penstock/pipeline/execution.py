@@ -1,0 +1,191 @@
+"""One step: is it cached? If not, run it, check what it made, and remember it.
+
+Every orchestrator comes through here, whichever process it runs in.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from penstock.audit.approvals import champion_label
+from penstock.errors import GateFailed, IntegrityError, StepError
+from penstock.pipeline.context import Progress, StepContext
+from penstock.pipeline.failures import translated
+from penstock.pipeline.inputs import Inputs, inputs_of, key_of
+from penstock.pipeline.plan import Plan, Step
+from penstock.project import Project
+from penstock.records import GateReport, Record, from_json, to_json
+from penstock.state.cache import CacheEntry, StepCache
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step whose inputs are known."""
+
+    step: Step
+    records: Mapping[str, Record]  # by kind
+    inputs: Inputs
+    key: str
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    id: str
+    as_of: datetime
+
+
+class GateRefused(GateFailed):
+    """A gate step came to its verdict, and the verdict is no; the report says why."""
+
+    def __init__(self, message: str, *, hint: str = "", report: GateReport | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
+def prepare(
+    plan: Plan, step: Step, project: Project, done: Mapping[str, Record], database: Engine
+) -> Prepared:
+    """Collects what a step takes from the records of the steps before it."""
+    records = {kind: done[maker] for kind, maker in plan.sources(step).items()}
+    inputs = inputs_of(step, project, records)
+    if "champion" in step.world:
+        inputs["champion"] = champion_label(database)
+    # A step that takes nothing from another still waits for it, and depends on its outcome.
+    for name in step.after:
+        if name in done and not records:
+            inputs |= {f"after {name}: {k}": v for k, v in done[name].fingerprint().items()}
+    return Prepared(step, records, inputs, key_of(inputs))
+
+
+def cached(prepared: Prepared, project: Project, database: Engine) -> Record | None:
+    """The result that an earlier run left for the same inputs, if it still holds.
+
+    Raises `IntegrityError` when the files it names are not the bytes that were recorded.
+    """
+    step = prepared.step
+    if step.name == "extract_data" and project.settings.data.refresh == "always":
+        return None
+    entry = StepCache(database).get(step.name, prepared.key)
+    if entry is None:
+        return None
+    try:
+        record = from_json(entry.record)
+    except (KeyError, ValidationError) as error:
+        raise IntegrityError(
+            f"the cache entry of {step.name} cannot be read: {str(error).splitlines()[0]}",
+            hint=f"`penstock run --rerun {step.name}` makes it anew",
+        ) from error
+    return record if artifacts_hold(record, step, project) and _still_up(record, project) else None
+
+
+def artifacts_hold(record: Record, step: Step, project: Project) -> bool:
+    """Whether the files of a record are there. Raises `IntegrityError` when they were changed."""
+    for path_field, digest_field in record.artifacts.items():
+        path = project.absolute(getattr(record, path_field))
+        if not path.exists():
+            return False
+        seen, expected = project.digests.of(path), getattr(record, digest_field)
+        if seen != expected:
+            raise IntegrityError(
+                f"{path} was changed after {step.name} wrote it: its digest is {seen[:12]}, "
+                f"{expected[:12]} was recorded",
+                hint=f"`penstock run --rerun {step.name}` makes it anew",
+            )
+    return True
+
+
+def _still_up(record: Record, project: Project) -> bool:
+    """A release counts as done only while its endpoint serves it."""
+    from penstock.records import Release
+
+    if not isinstance(record, Release):
+        return True
+    from penstock.serving.endpoint import endpoint_folder, status
+
+    return status(endpoint_folder(project.folder, record.endpoint)).serves(record.id)
+
+
+def perform(
+    prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
+) -> Record:
+    """Runs a step and remembers its result. Raises a `PenstockError`, and nothing else.
+
+    Two runs that want the same step wait for each other here; the second finds it done.
+    """
+    step = prepared.step
+    locks = project.folder / "locks"
+    with translated(step.name):
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{step.name}.lock"):
+            if (found := cached(prepared, project, database)) is not None:
+                return found
+            record = _run(prepared, project, run, database, progress)
+    if isinstance(record, GateReport) and not record.passed:
+        raise _refusal(step, record)
+    now = datetime.now(UTC)
+    StepCache(database).put(
+        CacheEntry(step.name, prepared.key, prepared.inputs, to_json(record), run.id, now)
+    )
+    return record
+
+
+def _run(
+    prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
+) -> Record:
+    step = prepared.step
+    for record in prepared.records.values():
+        if not artifacts_hold(record, step, project):
+            raise IntegrityError(
+                f"a file that {step.name} needs is gone: {_paths(record)}", hint="run again"
+            )
+    random.seed(project.seed)
+    scratch = Path(tempfile.mkdtemp(prefix="penstock-"))
+    try:
+        context = StepContext(
+            project=project,
+            step=step,
+            run_id=run.id,
+            as_of=run.as_of,
+            key=prepared.key,
+            scratch=scratch,
+            progress=progress,
+            database=database,
+        )
+        module, _, name = step.function.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        record = function(context, *prepared.records.values())
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if not isinstance(record, Record):
+        raise StepError(
+            f"{step.name} returned {type(record).__name__}, not a record",
+            hint="return one of the records of penstock.records, or nothing",
+        )
+    return record
+
+
+def _refusal(step: Step, report: GateReport) -> GateRefused:
+    lines = "; ".join(
+        f"{check.name}: {check.observed}, expected {check.expected}"
+        for check in report.failures[:5]
+    )
+    more = f" and {len(report.failures) - 5} more" if len(report.failures) > 5 else ""
+    return GateRefused(
+        f"{len(report.failures)} of {len(report.checks)} checks failed: {lines}{more}",
+        report=report,
+    )
+
+
+def _paths(record: Record) -> str:
+    return ", ".join(str(getattr(record, field)) for field in record.artifacts)

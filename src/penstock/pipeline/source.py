@@ -1,0 +1,179 @@
+"""Reads a project's Python as text: its custom steps, and which code a function rests on.
+
+Nothing is imported, so that a plan, a cache look-up or a DAG costs no heavy import.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.errors import ProjectError
+
+
+@dataclass(frozen=True)
+class CustomStep:
+    name: str
+    line: int
+    after: str
+    before: str
+    takes: tuple[str, ...]  # record kinds, from the annotations of its parameters
+    gives: str  # record kind, from its return annotation
+
+
+def custom_steps(file: Path) -> tuple[CustomStep, ...]:
+    """The functions marked with `@step`, in the order of the file."""
+    if not file.is_file():
+        return ()
+    functions = (node for node in _parse(file).body if isinstance(node, ast.FunctionDef))
+    return tuple(
+        _custom_step(function, mark, file)
+        for function in functions
+        for mark in function.decorator_list
+        if _is_step(mark)
+    )
+
+
+def defines(file: Path, name: str) -> bool:
+    """Whether a file has a top-level function or other definition of that name."""
+    return file.is_file() and name in _definitions(_parse(file))
+
+
+def code_digests(root: Path, code: str) -> dict[str, str]:
+    """Digests of what `file.py:function`, or all of `file.py`, rests on within the project.
+
+    Of the file itself, the function and whatever definitions it uses; of other local modules that
+    are imported, all. Comments and layout do not count.
+    """
+    name, _, function = code.partition(":")
+    file = root / name
+    if not file.is_file():
+        return {}
+    tree = _parse(file)
+    nodes = _reachable(tree, function) if function else tree.body
+    if function and not nodes:
+        return {}
+    found = {f"code {code}": _digest(nodes)}
+    pending, seen = list(_local_modules(nodes, root)), {file}
+    while pending:
+        module = pending.pop()
+        if module not in seen:
+            seen.add(module)
+            body = _parse(module).body
+            found[f"code {module.relative_to(root).as_posix()}"] = _digest(body)
+            pending.extend(_local_modules(body, root))
+    return found
+
+
+def _parse(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    except SyntaxError as error:
+        raise ProjectError(
+            f"{file}:{error.lineno}: not valid Python: {error.msg}", hint="correct the line"
+        ) from None
+
+
+def _is_step(mark: ast.expr) -> bool:
+    called = mark.func if isinstance(mark, ast.Call) else mark
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name == "step"
+
+
+def _custom_step(function: ast.FunctionDef, mark: ast.expr, file: Path) -> CustomStep:
+    where = f"{file}:{function.lineno}"
+    places = {"after": "", "before": ""}
+    for keyword in mark.keywords if isinstance(mark, ast.Call) else ():
+        value = keyword.value
+        if keyword.arg not in places or not isinstance(value, ast.Constant):
+            raise ProjectError(
+                f"{where}: @step of {function.name!r} takes only after= and before=, plain strings",
+                hint='write @step(after="validate_data")',
+            )
+        places[keyword.arg] = str(value.value)
+    if not any(places.values()):
+        raise ProjectError(
+            f"{where}: @step of {function.name!r} does not say where it belongs",
+            hint='write @step(after="validate_data"), or before="train_model"',
+        )
+    parameters = [p for p in function.args.args if p.arg != "context"]
+    for parameter in parameters:
+        if parameter.annotation is None:
+            raise ProjectError(
+                f"{where}: parameter {parameter.arg!r} of step {function.name!r} has no annotation",
+                hint="annotate it with the record it takes, such as dataset: DatasetVersion",
+            )
+    takes = tuple(_kind(p.annotation) for p in parameters if p.annotation is not None)
+    gives = _kind(function.returns) if function.returns is not None else ""
+    return CustomStep(
+        function.name, function.lineno, places["after"], places["before"], takes, gives
+    )
+
+
+def _kind(annotation: ast.expr) -> str:
+    if isinstance(annotation, ast.Constant):
+        text = str(annotation.value or "")
+    else:
+        text = ast.unparse(annotation)
+    return "" if text == "None" else text.rpartition(".")[2]
+
+
+def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
+    found: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for name in _names_defined(node):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _names_defined(node: ast.stmt) -> Iterator[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            yield name
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in names)
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def _reachable(tree: ast.Module, name: str) -> list[ast.stmt]:
+    """The statements that `name` rests on, in order; bare top-level statements always count."""
+    definitions = _definitions(tree)
+    if name not in definitions:
+        return []
+    anonymous = [n for n in tree.body if not list(_names_defined(n)) and not _is_docstring(n)]
+    pending, chosen = [*definitions[name], *anonymous], set[int]()
+    while pending:
+        node = pending.pop()
+        if id(node) not in chosen:
+            chosen.add(id(node))
+            used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            pending.extend(d for use in used for d in definitions.get(use, ()))
+    return [node for node in tree.body if id(node) in chosen]
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _local_modules(nodes: list[ast.stmt], root: Path) -> Iterator[Path]:
+    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
+        for name in filter(None, names):
+            path = root / Path(*name.split("."))
+            yield from (f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file())
+
+
+def _digest(nodes: list[ast.stmt]) -> str:
+    text = "\n".join(ast.dump(node) for node in nodes)
+    return hashlib.sha256(text.encode()).hexdigest()

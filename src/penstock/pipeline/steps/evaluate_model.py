@@ -1,0 +1,73 @@
+"""Step 5: the model on the held-out period → a report, which blocks if a gate fails."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from penstock.pipeline.context import StepContext
+from penstock.records import FeatureSet, ModelReport, TrainedModel
+
+if TYPE_CHECKING:
+    from penstock.gates.evaluate import Champion
+    from penstock.training.split import Part
+
+
+def evaluate_model(
+    context: StepContext, features: FeatureSet, trained: TrainedModel
+) -> ModelReport:
+    import pandas as pd
+
+    from penstock.gates.evaluate import evaluate
+    from penstock.registry.loading import load_model
+    from penstock.training import tracking
+    from penstock.training.split import part_from
+
+    project, settings = context.project, context.project.settings
+    frame = pd.read_parquet(project.absolute(features.path))
+    start = datetime.fromisoformat(trained.holdout)
+    holdout = part_from(frame, features, start, project.seed)
+    context.progress(f"scoring {len(holdout):,} held-out rows")
+    trusted = settings.training.trusted_types
+    model = load_model(project.absolute(trained.path), trained.digest, trusted)
+    own = context.user_function("pipeline", "evaluate")
+    report = evaluate(
+        holdout.y.to_numpy(),
+        model.predict(holdout.X),
+        settings.gates,
+        threshold=settings.training.threshold,
+        subject=trained.digest,
+        seed=project.seed,
+        champion=_champion(context, holdout),
+        extra=dict(own(model, holdout)) if own else None,
+    )
+    tracking.log(
+        project,
+        trained.mlflow_run_id,
+        metrics={f"holdout_{name}": value for name, value in report.metrics.items()},
+        tags={"penstock.gate": "passed" if report.passed else "failed"},
+    )
+    return report
+
+
+def _champion(context: StepContext, holdout: Part) -> Champion | None:
+    """The champion's probabilities on the same rows, or why it has none."""
+    from penstock.errors import IntegrityError, ModelError
+    from penstock.gates.evaluate import Champion
+    from penstock.registry.loading import load_model
+    from penstock.registry.versions import champion, fetch
+
+    found = champion(context.project)
+    if found is None:
+        return None
+    context.progress(f"comparing with the champion {found.label}")
+    try:
+        folder = fetch(context.project, found.version, found.digest)
+        trusted = context.project.settings.training.trusted_types
+        model = load_model(folder, found.digest, trusted)
+    except (IntegrityError, ModelError) as error:
+        return Champion(found.label, None, f"the champion cannot be loaded: {error.message}")
+    missing = [c.name for c in model.features if c.name not in holdout.X.columns]
+    if missing:
+        return Champion(found.label, None, f"the champion needs {', '.join(missing)}")
+    return Champion(found.label, model.predict(holdout.X))

@@ -1,0 +1,111 @@
+"""A user's project folder: where things are, its settings, its parameters, its code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from penstock.digests import DigestMemory
+from penstock.errors import ProjectError, SettingsError, UserCodeError
+from penstock.settings import Settings
+from penstock.settings_source import load_settings
+
+SETTINGS_FILE = "penstock.toml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """An open project. Its paths are absolute; records hold paths relative to `root`."""
+
+    root: Path
+    environment: str
+    settings: Settings
+    params: Mapping[str, Any]  # the whole of params.yaml
+    digests: DigestMemory = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Penstock's own folder in the project: state, artifacts, logs."""
+        return self.root / ".penstock"
+
+    @property
+    def seed(self) -> int:
+        return int(self.params.get("seed", 0))
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """One section of params.yaml; empty where there is none."""
+        value = self.params.get(name) or {}
+        if not isinstance(value, Mapping):
+            raise ProjectError(
+                f"{self.root / 'params.yaml'}: section {name!r} is {value!r}, not a table",
+                hint=f"write its parameters as 'key: value' lines below '{name}:'",
+            )
+        return value
+
+    def absolute(self, path: str) -> Path:
+        return self.root / path
+
+    def relative(self, path: Path) -> str:
+        return path.resolve().relative_to(self.root).as_posix()
+
+    def module(self, name: str) -> ModuleType:
+        """Imports a module of the project's own, such as `pipeline`."""
+        file = self.root / f"{name}.py"
+        if not file.is_file():
+            raise ProjectError(
+                f"{file} does not exist", hint="`penstock init NAME` shows what a project holds"
+            )
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        try:
+            return importlib.import_module(name)
+        except Exception as error:  # whatever the user's code raises
+            raise UserCodeError(
+                f"{file} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+
+def open_project(folder: Path | None = None, environment: str | None = None) -> Project:
+    """Opens the project in `folder`, or in the nearest folder above that has a penstock.toml."""
+    start = Path(folder or os.environ.get("PENSTOCK_PROJECT") or ".").resolve()
+    root = _root_above(start) if folder is None else start
+    if root is None or not (root / SETTINGS_FILE).is_file():
+        raise ProjectError(
+            f"no {SETTINGS_FILE} in {start}" + ("" if folder else " or any folder above it"),
+            hint="change to a project's folder, name one with --project, or make one with "
+            "`penstock init NAME`",
+        )
+    environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "dev"
+    return Project(
+        root=root,
+        environment=environment,
+        settings=load_settings(root / SETTINGS_FILE, environment, os.environ),
+        params=_read_params(root / "params.yaml"),
+        digests=DigestMemory(root / ".penstock" / "digests.json"),
+    )
+
+
+def _root_above(start: Path) -> Path | None:
+    return next((p for p in (start, *start.parents) if (p / SETTINGS_FILE).is_file()), None)
+
+
+def _read_params(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        params = yaml.load(
+            file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(params or {}, Mapping):
+        raise SettingsError(f"{file}: expected 'key: value' lines, saw a {type(params).__name__}")
+    return params or {}

@@ -1,0 +1,102 @@
+"""PyTorch programs exported to pt2, after the archive was searched for what could run code.
+
+`torch.export.load` (2.13) unpickles in four places: weights and constants marked `use_pickle`,
+custom objects, weights of the older layout, and sample inputs, for which it falls back from
+`weights_only=True` to an unrestricted unpickling. It also gives symbolic shapes to
+`sympy.sympify`, which evaluates them. Each is refused here before PyTorch sees the archive.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from penstock.errors import ModelError
+from penstock.records import Column
+from penstock.registry.matrix import as_float32, positive_class, require_numbers
+
+if TYPE_CHECKING:
+    import pandas
+
+WEIGHTS = "data/weights/model_weights_config.json"
+CONSTANTS = "data/constants/model_constants_config.json"
+PROGRAM = "models/model.json"
+SAMPLE_INPUTS = "data/sample_inputs/model.pt"
+ALLOWED_ENTRY = re.compile(
+    r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)"
+    r"|data/weights/(weight_\d+|model_weights_config\.json)"
+    r"|data/constants/(tensor_\d+|model_constants_config\.json)"
+    r"|data/sample_inputs/model\.pt|models/model\.json"
+)
+# sympy's own notation: Max(Integer(1), Symbol('s77', positive=True)). No other name, text or
+# attribute: `eval` and `chr` are within reach of an expression.
+SYMBOLIC = re.compile(
+    r"(?:[ ,()+*/<>=-]|\b\d+(?:\.\d+)?\b|\b[A-Z][A-Za-z]*\b|'[su]\d+'|\b[su]\d+\b"
+    r"|\b(?:positive|nonnegative|integer|real)\b)*"
+)
+
+
+def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+    """The module's output for a float32 matrix of all features."""
+    import torch
+    from torch.export.pt2_archive._package import load_pt2
+
+    require_numbers(features, "PyTorch")
+    _vet(data)
+    torch.set_num_threads(1)
+    # Not torch.export.load: on an error that one tries an older layout, which is all pickle.
+    module = load_pt2(io.BytesIO(data)).exported_programs["model"].module()
+
+    def probability(frame: pandas.DataFrame) -> Any:
+        batch = torch.from_numpy(as_float32(frame))
+        # torch.export treats a batch of one as a constant: a dynamic batch begins at two.
+        padded = batch.repeat(2, 1) if len(batch) == 1 else batch
+        with torch.inference_mode():
+            return positive_class(module(padded)[: len(batch)]).numpy()
+
+    return probability
+
+
+def _vet(data: bytes) -> None:
+    """Raises `ModelError` unless the archive holds plain tensors and a program only."""
+    import torch
+    from torch.export.pt2_archive._package import PT2ArchiveReader
+
+    with PT2ArchiveReader(io.BytesIO(data)) as archive:  # the same reader that will load it
+        for entry in archive.get_file_names():
+            if not ALLOWED_ENTRY.fullmatch(entry):
+                _refuse(f"the entry {entry!r}")
+        for file in (WEIGHTS, CONSTANTS):
+            for name, payload in json.loads(archive.read_bytes(file))["config"].items():
+                if payload["use_pickle"] or not payload["path_name"].startswith(
+                    ("weight_", "tensor_")
+                ):
+                    _refuse(f"{name}, which is pickled")
+        _vet_symbols(json.loads(archive.read_bytes(PROGRAM)))
+        try:
+            torch.load(io.BytesIO(archive.read_bytes(SAMPLE_INPUTS)), weights_only=True)
+        except pickle.UnpicklingError as error:
+            _refuse(f"sample inputs that are not tensors ({error})", error)
+
+
+def _vet_symbols(part: Any) -> None:
+    if isinstance(part, list):
+        for item in part:
+            _vet_symbols(item)
+    elif isinstance(part, dict):
+        expression = part.get("expr_str")
+        if isinstance(expression, str) and not SYMBOLIC.fullmatch(expression):
+            _refuse(f"the symbolic shape {expression!r}")
+        for item in part.values():
+            _vet_symbols(item)
+
+
+def _refuse(what: str, cause: Exception | None = None) -> None:
+    raise ModelError(
+        f"the pt2 archive holds {what}, which could run code when it is loaded",
+        hint="export a module of plain tensors with torch.export, and inputs that are tensors",
+    ) from cause

@@ -1,0 +1,107 @@
+"""Starts replica processes from one warm host, so that a restart costs no import."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import PenstockError, ServingError, from_dict
+from penstock.processes.host import Host, Job
+from penstock.serving.connection import Replica
+from penstock.serving.release import ReleaseSpec
+
+log = logging.getLogger(__name__)
+
+REPLICA = "penstock.serving.replica"
+WARM_MODULES = ("pandas", REPLICA)
+
+
+class Launcher:
+    """Owned by the gateway. Replicas outlive the host, but not the gateway."""
+
+    def __init__(self, replica_log: Path, max_rows: int) -> None:
+        self._log = replica_log
+        self._max_rows = max_rows
+        # Not in the project: a Unix socket's path has at most 107 bytes, on macOS 103.
+        self._sockets = Path(tempfile.mkdtemp(prefix="penstock-"))
+        self._numbers = itertools.count()
+        self._host = Host()
+        self._host.warm(*WARM_MODULES)
+
+    def warm(self, spec: ReleaseSpec) -> None:
+        """Imports what the release needs before its replicas are forked."""
+        libraries = _libraries(Path(spec.path))
+        features = [spec.features.module.partition(":")[0]] if spec.features else []
+        self._host.warm(*libraries, *features)
+
+    async def launch(self, spec: ReleaseSpec) -> Replica:
+        """A replica that is ready to answer. Raises `PenstockError` with the reason if it is not.
+
+        Cancelling ends the process.
+        """
+        path = self._sockets / str(next(self._numbers))
+        job = await asyncio.to_thread(self._start, spec, path)
+        replica = None
+        try:
+            _check(await asyncio.to_thread(job.channel.receive), self._log)
+            loop = asyncio.get_running_loop()
+            _, replica = await loop.create_unix_connection(lambda: Replica(job), str(path))
+        except OSError as error:
+            raise ServingError(f"the replica died as it became ready: {error}") from error
+        finally:
+            path.unlink(missing_ok=True)
+            if replica is None:
+                job.kill()
+        return replica
+
+    def close(self) -> None:
+        self._host.close()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def _start(self, spec: ReleaseSpec, path: Path) -> Job:
+        arguments: dict[str, Any] = {
+            "release": spec.model_dump(mode="json"),
+            "socket_path": str(path),
+            "max_rows": self._max_rows,
+        }
+        try:
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log)
+        except OSError:
+            job = None
+        if job is None or not job.pid:
+            log.warning("the host of the replicas died; starting another")
+            self._host.close()
+            self._host = Host()
+            self._host.warm(*WARM_MODULES)
+            self.warm(spec)
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log)
+        return job
+
+
+def _check(answer: dict[str, Any] | None, replica_log: Path) -> None:
+    if answer is None:
+        raise ServingError("the replica died while loading", hint=f"see {replica_log}")
+    if "error" in answer:
+        error: PenstockError = from_dict(answer)
+        raise error
+
+
+def _libraries(model: Path) -> list[str]:
+    """A guess from the names of files, good enough for a head start; loading looks properly."""
+    by_suffix = {
+        ".lgb": ["lightgbm"],
+        ".skops": ["skops.io", "sklearn.pipeline"],
+        ".pt2": ["torch.export"],
+        ".onnx": ["onnxruntime"],
+    }
+    return [
+        library
+        for suffix, libraries in by_suffix.items()
+        if any(model.rglob(f"*{suffix}"))
+        for library in libraries
+    ]

@@ -1,0 +1,175 @@
+"""The record of every run and of each of its steps."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy.engine import Row
+
+from penstock.state.tables import runs, steps
+
+
+@dataclass(frozen=True)
+class StepRow:
+    step: str
+    status: str  # running, succeeded, cached, failed, skipped
+    attempts: int
+    started_at: datetime
+    finished_at: datetime | None
+    record: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @property
+    def seconds(self) -> float | None:
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    id: str
+    pipeline: str
+    environment: str
+    orchestrator: str
+    status: str  # running, succeeded, failed, interrupted
+    as_of: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    error: dict[str, Any] | None
+    steps: tuple[StepRow, ...] = ()
+
+
+def new_run_id(now: datetime) -> str:
+    """Sortable by time and readable: 20261123T020000-4f1c9a."""
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+class Runs:
+    """The runs of one state database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def start(
+        self,
+        run_id: str,
+        *,
+        pipeline: str,
+        environment: str,
+        orchestrator: str,
+        as_of: datetime,
+        now: datetime,
+    ) -> None:
+        """Starts a run; an orchestrator's second attempt at the same run goes on with it."""
+        with self._engine.begin() as connection:
+            if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first():
+                connection.execute(
+                    update(runs)
+                    .where(runs.c.id == run_id)
+                    .values(status="running", finished_at=None, error=None)
+                )
+                return
+            connection.execute(
+                insert(runs).values(
+                    id=run_id,
+                    pipeline=pipeline,
+                    environment=environment,
+                    orchestrator=orchestrator,
+                    status="running",
+                    as_of=as_of,
+                    started_at=now,
+                )
+            )
+
+    def finish(
+        self, run_id: str, status: str, now: datetime, error: dict[str, Any] | None = None
+    ) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id)
+                .values(status=status, finished_at=now, error=error)
+            )
+
+    def interrupt_abandoned(self, now: datetime) -> list[str]:
+        """Marks local runs that are still `running` as interrupted.
+
+        Only for the holder of the project's run lock: no other local run can be alive then.
+        """
+        abandoned = (runs.c.status == "running") & (runs.c.orchestrator == "local")
+        error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
+        with self._engine.begin() as connection:
+            ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]
+            ended = {"finished_at": now, "error": error}
+            connection.execute(
+                update(steps)
+                .where(steps.c.run_id.in_(ids), steps.c.status == "running")
+                .values(status="failed", **ended)
+            )
+            connection.execute(
+                update(runs).where(runs.c.id.in_(ids)).values(status="interrupted", **ended)
+            )
+        return ids
+
+    def record_step(
+        self,
+        run_id: str,
+        step: str,
+        *,
+        status: str,
+        started_at: datetime,
+        finished_at: datetime | None = None,
+        attempts: int = 1,
+        record: dict[str, Any] | None = None,
+        error: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes the present state of one step, in place of what was known of it."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(steps).where(steps.c.run_id == run_id, steps.c.step == step))
+            connection.execute(
+                insert(steps).values(
+                    run_id=run_id,
+                    step=step,
+                    status=status,
+                    attempts=attempts,
+                    started_at=started_at,
+                    finished_at=finished_at,
+                    record=record,
+                    error=error,
+                )
+            )
+
+    def list(self, limit: int = 20) -> list[RunRow]:
+        """The latest runs, newest first, without their steps."""
+        query = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def get(self, run_id: str) -> RunRow | None:
+        """One run with its steps in order of start; `run_id` may be a unique beginning."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(runs).where(runs.c.id.startswith(run_id, autoescape=True)).limit(2)
+            ).all()
+            exact = [row for row in found if row.id == run_id] or found
+            if len(exact) != 1:
+                return None
+            rows = connection.execute(
+                select(steps)
+                .where(steps.c.run_id == exact[0].id)
+                .order_by(steps.c.started_at, steps.c.step)
+            ).all()
+        return _run(exact[0], tuple(_step(row) for row in rows))
+
+
+def _run(row: Row[Any], children: tuple[StepRow, ...] = ()) -> RunRow:
+    return RunRow(**row._mapping, steps=children)
+
+
+def _step(row: Row[Any]) -> StepRow:
+    fields = dict(row._mapping)
+    fields.pop("run_id")
+    return StepRow(**fields)

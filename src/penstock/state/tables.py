@@ -1,0 +1,89 @@
+"""The tables. A change here needs a migration beside it in `migrations/versions`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+REVISION = "0001"  # the newest migration
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Timezone-aware UTC on both databases; SQLite would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("pipeline", String(64), nullable=False),
+    Column("environment", String(16), nullable=False),
+    Column("orchestrator", String(16), nullable=False),  # local, airflow
+    Column("status", String(16), nullable=False),  # running, succeeded, failed, interrupted
+    Column("as_of", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False, index=True),
+    Column("finished_at", UtcDateTime),
+    Column("error", JSON),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", String(64), ForeignKey("runs.id"), primary_key=True),
+    Column("step", String(64), primary_key=True),
+    Column("status", String(16), nullable=False),  # running, succeeded, cached, failed, skipped
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("record", JSON),
+    Column("error", JSON),
+)
+
+cache = Table(
+    "cache",
+    metadata,
+    Column("step", String(64), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("inputs", JSON, nullable=False),  # name -> digest or short value
+    Column("record", JSON, nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False, index=True),
+    Column("subject", String(256), nullable=False, index=True),  # churn@3, staging
+    Column("digest", String(64), nullable=False),  # of the artefact acted on
+    Column("run_id", String(64)),
+    Column("reason", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""Pure mathematics on arrays and counts: no clock, no files, no tools."""

@@ -1,0 +1,1 @@
+"""Project folders that `penstock init` copies."""
