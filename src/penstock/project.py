@@ -36,6 +36,10 @@ class Project:
         """Penstock's own folder in the project: state, artifacts, logs."""
         return self.root / ".penstock"
 
+    def endpoint(self, name: str) -> Path:
+        """The folder of an endpoint: what it shall serve, what it says of itself, its logs."""
+        return self.folder / "endpoints" / name
+
     @property
     def seed(self) -> int:
         return int(self.params.get("seed", 0))

@@ -24,7 +24,7 @@ RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT"}
 FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_)")
 PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^/@]+@")
 
-Path_ = tuple[str, ...]
+Keys = tuple[str, ...]
 
 
 def load_settings(file: Path, environment: str, variables: Mapping[str, str]) -> Settings:
@@ -52,15 +52,16 @@ def load_settings(file: Path, environment: str, variables: Mapping[str, str]) ->
         raise SettingsError(*_explain(error.errors(), place)) from None
 
 
-def line_of(text: str, path: Path_) -> int:
+def line_of(text: str, path: Keys) -> int:
     """The line (from 1) where a key stands in TOML text; the nearest table above it otherwise."""
-    best, table = (0, 1), ()
+    best: tuple[int, int] = (0, 1)  # keys in common, line
+    table: Keys = ()
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?", line)
         key = re.match(r"\s*([A-Za-z0-9_.\-\"']+)\s*=", line)
         if header:
             table = _parts(header[1])
-            here: Path_ = table
+            here: Keys = table
         elif key:
             here = (*table, *_parts(key[1]))
         else:
@@ -71,7 +72,7 @@ def line_of(text: str, path: Path_) -> int:
     return best[1]
 
 
-def _parts(dotted: str) -> Path_:
+def _parts(dotted: str) -> Keys:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
@@ -98,7 +99,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _nested(path: Path_, value: Any) -> dict[str, Any]:
+def _nested(path: Keys, value: Any) -> dict[str, Any]:
     for part in reversed(path):
         value = {part: value}
     return dict(value)
@@ -117,7 +118,7 @@ def _refuse_secrets(values: Mapping[str, Any], file: Path, text: str) -> None:
             )
 
 
-def _leaves(model: type[BaseModel], above: Path_ = ()) -> Iterator[tuple[Path_, str, Any]]:
+def _leaves(model: type[BaseModel], above: Keys = ()) -> Iterator[tuple[Keys, str, Any]]:
     for name, field in model.model_fields.items():
         path, annotation = (*above, name), field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -126,7 +127,7 @@ def _leaves(model: type[BaseModel], above: Path_ = ()) -> Iterator[tuple[Path_, 
             yield path, "PENSTOCK_" + "_".join(path).upper(), annotation
 
 
-def _from_variables(variables: Mapping[str, str]) -> Iterator[tuple[Path_, tuple[str, Any]]]:
+def _from_variables(variables: Mapping[str, str]) -> Iterator[tuple[Keys, tuple[str, Any]]]:
     known = {name: (path, annotation) for path, name, annotation in _leaves(Settings)}
     for name, raw in variables.items():
         if not name.startswith("PENSTOCK_") or name in RESERVED or FOREIGN.match(name):
@@ -157,7 +158,7 @@ def _typed(raw: str, annotation: Any) -> Any:
         return raw
 
 
-def _lookup(values: Any, path: Path_) -> Any:
+def _lookup(values: Any, path: Keys) -> Any:
     for part in path:
         if not isinstance(values, Mapping):
             return None
@@ -169,11 +170,11 @@ class _Place:
     """Where a setting was written."""
 
     def __init__(
-        self, file: Path, text: str, overlay: Mapping[str, Any], variables: Mapping[Path_, str]
+        self, file: Path, text: str, overlay: Mapping[str, Any], variables: Mapping[Keys, str]
     ) -> None:
         self.file, self.text, self.overlay, self.variables = file, text, overlay, variables
 
-    def of(self, path: Path_) -> str:
+    def of(self, path: Keys) -> str:
         for known, name in self.variables.items():
             if path[: len(known)] == known:
                 return f"environment variable {name}"
@@ -199,7 +200,7 @@ def _explain_one(error: ErrorDetails, place: _Place) -> str:
     return f"{where}: {key}: {error['msg'].removeprefix('Value error, ')}{seen}"
 
 
-def _siblings(path: Path_) -> list[str]:
+def _siblings(path: Keys) -> list[str]:
     model: Any = Settings
     for part in path[:-1]:
         field = model.model_fields.get(part)

@@ -46,19 +46,17 @@ class Ledger:
     ) -> int:
         """Writes an entry and returns its sequence number."""
         with self._engine.begin() as connection:
-            result = connection.execute(
-                insert(ledger).values(
-                    at=datetime.now(UTC),
-                    actor=actor or present_user(),
-                    action=action,
-                    subject=subject,
-                    digest=digest,
-                    run_id=run_id,
-                    reason=reason,
-                    details=details or {},
-                )
+            entry = insert(ledger).values(
+                at=datetime.now(UTC),
+                actor=actor or present_user(),
+                action=action,
+                subject=subject,
+                digest=digest,
+                run_id=run_id,
+                reason=reason,
+                details=details or {},
             )
-            return int(result.inserted_primary_key[0])
+            return int(connection.execute(entry.returning(ledger.c.sequence)).scalar_one())
 
     def entries(self, action: str = "") -> list[Entry]:
         """All entries, or those of one action, oldest first."""

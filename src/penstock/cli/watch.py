@@ -103,8 +103,10 @@ class LiveWatcher(PlainWatcher):
     def step_progress(self, step: str, message: str, done: float | None) -> None:
         with self.lock:
             if step in self.tasks:
-                known = {} if done is None else {"total": 1.0, "completed": done}
-                self.progress.update(self.tasks[step], description=message, **known)
+                total = None if done is None else 1.0
+                self.progress.update(
+                    self.tasks[step], description=message, total=total, completed=done
+                )
 
     def step_ended(self, outcome: StepOutcome) -> None:
         with self.lock:

@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from penstock.frames.checks import require_columns
-from penstock.frames.convert import as_table, columns_of, write_parquet
 from penstock.errors import DataError, ProjectError
 from penstock.features.labels import checked_labels
 from penstock.features.store import (
@@ -26,6 +24,8 @@ from penstock.features.store import (
     views_of,
 )
 from penstock.features.training_set import point_in_time_join
+from penstock.frames.checks import require_columns
+from penstock.frames.convert import as_table, columns_of, write_parquet
 from penstock.project import Project
 from penstock.records import Column, DatasetVersion, FeatureSet
 from penstock.state.artifacts import keep

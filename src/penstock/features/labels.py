@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.frames.checks import event_bounds, require_columns, require_rows
 from penstock.errors import DataError
+from penstock.frames.checks import event_bounds, require_columns, require_rows
 from penstock.settings import FeatureSettings
 
 

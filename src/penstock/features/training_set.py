@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from penstock.errors import DataError
-from penstock.features.store import feature_names
+from penstock.features.store import feature_names, open_store
 
 ROW = "__label_row"
 
 
 def point_in_time_join(store: Any, service: Any, labels: pa.Table, timestamp: str) -> pa.Table:
-    """One row per label row, in their order; a feature that was not known yet is null.
-
-    Feast 0.67's local engine drops label rows without features, repeats those that match twice
-    and loses their order, so the rows carry a number and are put back by it.
-    """
+    """The label rows with their features beside them."""
     frame = labels.to_pandas()
-    keys = [n for n in frame.columns if n in _all_join_keys(store)]
+    keys = [name for name in frame.columns if name in _all_join_keys(store)]
     asked = frame[[*keys, timestamp]].rename(columns={timestamp: "event_timestamp"})
-    asked[ROW] = range(len(asked))
+    return _beside(labels, historical_features(store, service, asked))
+
+
+def features_as_of(
+    root: Path, name: str, service: str, keys: pd.DataFrame, moment: datetime
+) -> pd.DataFrame:
+    """What the offline side knows of some entities at one moment, in their order."""
+    store = open_store(root, name)
+    asked = keys.assign(event_timestamp=pd.Timestamp(moment))
+    return historical_features(store, store.get_feature_service(service), asked)
+
+
+def historical_features(store: Any, service: Any, asked: pd.DataFrame) -> pd.DataFrame:
+    """One row per row of `asked` (keys and event_timestamp), in its order; unknown is null.
+
+    Feast 0.67's local engine drops rows without features, repeats those that match twice and loses
+    their order, so the rows carry a number and are put back by it.
+    """
+    numbered = asked.reset_index(drop=True).assign(**{ROW: range(len(asked))})
     try:
-        answer = store.get_historical_features(entity_df=asked, features=service).to_df()
+        answer = store.get_historical_features(entity_df=numbered, features=service).to_df()
     except (KeyError, ValueError) as error:
         raise DataError(
             f"Feast could not join the features of {service.name}: {error}",
             hint="check that the feature views' sources have the columns they declare",
         ) from error
     answer = answer.sort_values(ROW, kind="stable").drop_duplicates(ROW).set_index(ROW)
-    features = answer[feature_names(service)].reindex(range(len(frame)))
-    return _beside(labels, features)
+    features: pd.DataFrame = answer[feature_names(service)].reindex(range(len(numbered)))
+    return features
 
 
 def _all_join_keys(store: Any) -> set[str]:

@@ -25,7 +25,7 @@ def deliver(
     Raises `DeliveryError` naming the kinds of channel that refused it; the others have it.
     """
     _write(log, title, body)
-    delivered, refused = [LOG], []
+    delivered, refused = [LOG], list[str]()
     for kind, url in _channels(settings):
         (delivered if _send(url, title, body, failure) else refused).append(kind)
     if refused:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
 from penstock.errors import PenstockError, StepInterrupted, from_dict
+from penstock.orchestrators.task import tell_of_failure
 from penstock.pipeline.execution import Prepared, RunIdentity, cached, prepare
 from penstock.pipeline.failures import decide_retry
 from penstock.pipeline.plan import Plan, Step
@@ -146,6 +147,9 @@ class _Run:
             datetime.now(UTC),
             error.as_dict() if error else None,
         )
+        if error:
+            failed = next(step.step for step in outcome.steps if step.error is not None)
+            tell_of_failure(self.project, outcome.run_id, failed, error)
         return outcome
 
     def _run_all(self, wanted: list[Step]) -> None:
@@ -179,9 +183,7 @@ class _Run:
         while True:
             attempt += 1
             try:
-                prepared = prepare(
-                    self.plan, step, self.project, self.records, self.database
-                )
+                prepared = prepare(self.plan, step, self.project, self.records, self.database)
                 record = cached(prepared, self.project, self.database)
                 status = "cached" if record is not None else "succeeded"
                 if record is None:

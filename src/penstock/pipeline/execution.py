@@ -25,7 +25,7 @@ from penstock.pipeline.failures import translated
 from penstock.pipeline.inputs import Inputs, inputs_of, key_of
 from penstock.pipeline.plan import Plan, Step
 from penstock.project import Project
-from penstock.records import GateReport, Record, from_json, to_json
+from penstock.records import GateReport, Record, Release, from_json, to_json
 from penstock.state.cache import CacheEntry, StepCache
 
 
@@ -107,13 +107,11 @@ def artifacts_hold(record: Record, step: Step, project: Project) -> bool:
 
 def _still_up(record: Record, project: Project) -> bool:
     """A release counts as done only while its endpoint serves it."""
-    from penstock.records import Release
-
     if not isinstance(record, Release):
         return True
-    from penstock.serving.endpoint import endpoint_folder, status
+    from penstock.serving.endpoint import status
 
-    return status(endpoint_folder(project.folder, record.endpoint)).serves(record.id)
+    return status(project.endpoint(record.endpoint)).live == record.id
 
 
 def perform(

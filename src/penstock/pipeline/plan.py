@@ -107,7 +107,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         after=("deploy_to_staging",),
         takes=("FeatureSet", "TrainedModel", "Release"),
         gives="IntegrationReport",
-        reads=("gates.integration", "load_test"),
+        reads=("gates.integration", "load_test", "training.trusted_types"),
         warm=("aiohttp",),
     ),
     Step(
@@ -166,7 +166,7 @@ class Plan:
 
 def plan_of(project: Project) -> Plan:
     """The standard plan with the project's own steps in it. Runs none of the project's code."""
-    standard = [_with_sources(step, project) for step in STANDARD_PLAN]
+    standard = [_fitted(step, project) for step in STANDARD_PLAN]
     plan = weave(standard, custom_steps(project.root / "pipeline.py"))
     for step in plan.steps:
         plan.sources(step)  # an impossible plan is refused before anything runs
@@ -217,7 +217,10 @@ def _sorted(steps: Mapping[str, Step]) -> tuple[Step, ...]:
         ) from None
 
 
-def _with_sources(step: Step, project: Project) -> Step:
-    if step.name != "extract_data":
-        return step
-    return replace(step, files=project.settings.data.sources)
+def _fitted(step: Step, project: Project) -> Step:
+    """What of the standard plan depends on the project: its sources, and whether it uses Feast."""
+    if step.name == "extract_data":
+        return replace(step, files=project.settings.data.sources)
+    if step.name == "feature_engineering" and not (project.root / "features.py").is_file():
+        return replace(step, warm=())
+    return step

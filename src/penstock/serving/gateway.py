@@ -65,7 +65,7 @@ class Gateway:
             await self._listener.serve(sockets=[self._port])
         finally:
             watcher.cancel()
-            await asyncio.gather(*self._retiring)
+            await asyncio.wait([watcher, *self._retiring])
             if self._live.pool is not None:
                 await self._live.pool.drain()
             self._launcher.close()
@@ -147,6 +147,8 @@ def run(folder: EndpointFolder, settings: ServingSettings) -> None:
             hint=f"its process id and address are in {folder.status_file}",
         ) from error
     with lock:
+        # Before anything that takes time: what a killed gateway said last is no longer true.
+        folder.write_status(EndpointStatus(state="starting", pid=os.getpid()))
         try:
             port = bind(settings.host, settings.port)
         except ServingError as error:

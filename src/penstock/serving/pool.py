@@ -58,14 +58,16 @@ class ReplicaPool:
                 # One alone first: a release that cannot start costs one process only.
                 first = await self._launch()
                 others = (self._launch() for _ in range(self.spec.replicas - 1))
-                replicas = [first, *await asyncio.gather(*others)]
+                # Waits for all, so that none becomes ready after the others were closed.
+                launched = [first, *await asyncio.gather(*others, return_exceptions=True)]
+                replicas = [_or_raise(one) for one in launched]
         except TimeoutError as error:
             await self.close()
             raise ServingError(
                 f"the replicas of {self.spec.model} were not ready in {self._start_timeout:g} s",
                 hint="set [serving] start_timeout",
             ) from error
-        except PenstockError:
+        except (PenstockError, asyncio.CancelledError):
             await self.close()
             raise
         self._keepers = [asyncio.create_task(self._keep(replica)) for replica in replicas]
@@ -147,3 +149,9 @@ class ReplicaPool:
                     return await self._launch(), failures
             except (PenstockError, TimeoutError, OSError) as error:
                 log.error("a replica could not be started again: %s", error)
+
+
+def _or_raise(launched: Replica | BaseException) -> Replica:
+    if isinstance(launched, BaseException):
+        raise launched
+    return launched

@@ -63,7 +63,7 @@ class Runs:
         as_of: datetime,
         now: datetime,
     ) -> None:
-        """Starts a run; an orchestrator's second attempt at the same run goes on with it."""
+        """Starts a run; later tasks and attempts of an orchestrator's run go on with it."""
         with self._engine.begin() as connection:
             if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first():
                 connection.execute(

@@ -148,10 +148,10 @@ def _bind(expectation: Expectation, where: str) -> Any:
 
 
 def _arguments(kind: Any) -> list[str]:
-    """What tells an expectation from others of its type: not `meta`, `id` and the like."""
+    """What its author may say: not `meta`, `id` and the like, which all expectations have."""
     from great_expectations.expectations.expectation import Expectation as Base
 
-    return [name for name in kind.__fields__ if name not in Base.__fields__]
+    return [name for name in kind.__fields__ if name not in {*Base.__fields__, "batch_id"}]
 
 
 def _suggestion(name: str, known: list[str]) -> str:

@@ -13,7 +13,9 @@ def validate_data(context: StepContext, dataset: DatasetVersion) -> DataReport:
     project = context.project
     suites = read_suites(project.root / "expectations")
     context.progress(f"validating {dataset.rows:,} rows")
-    report = validate(dataset, project.absolute(dataset.path), suites)
+    report = validate(
+        dataset, project.absolute(dataset.path), suites, key=project.settings.data.key
+    )
     write_report(report, project.folder / "runs" / context.run_id / "validation")
     print(render(report))
     return report

@@ -1,0 +1,95 @@
+# `make help` lists the tasks. Everything is installed in .venv and nowhere else.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv installs ten times as fast as pip; where it cannot reach the registry, pip does the work.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $(1) \
+	|| $(BIN)/pip install --quiet --require-hashes -r $(1)
+EDITABLE = $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+PYTEST = $(BIN)/python -m pytest
+
+.PHONY: help
+help:  ## list the tasks
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(VENV)/.build: requirements/build.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements/build.txt
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt pyproject.toml $(VENV)/.build
+	$(call INSTALL,requirements/run.txt)
+	$(EDITABLE)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(call INSTALL,requirements/dev.txt)
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.run  ## set up .venv with what running needs
+
+.PHONY: develop
+develop: $(VENV)/.dev  ## set up .venv with what developing needs
+
+.PHONY: torch
+torch: $(VENV)/.dev  ## add the optional PyTorch to .venv
+	$(BIN)/pip install --quiet -r requirements/torch.txt
+
+.PHONY: demo
+demo: $(VENV)/.run  ## run the example project from raw events to a tested staging endpoint
+	@test -d demo/churn || $(BIN)/penstock init demo/churn
+	$(BIN)/penstock run --project demo/churn
+
+.PHONY: demo-clean
+demo-clean:  ## stop the demo's endpoint and delete the demo
+	@test ! -d demo/churn || $(BIN)/penstock serve --stop --project demo/churn
+	rm -rf demo
+
+.PHONY: airflow
+airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG (http://127.0.0.1:8080)
+	@test -d demo/churn || $(BIN)/penstock init demo/churn
+	AIRFLOW_HOME=$(CURDIR)/airflow AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/demo/churn/dags \
+	AIRFLOW__CORE__LOAD_EXAMPLES=False AIRFLOW__API__HOST=127.0.0.1 \
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/airflow standalone
+
+.PHONY: test
+test: $(VENV)/.dev  ## run all tests
+	$(PYTEST) tests
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev  ## run the tests that take milliseconds
+	$(PYTEST) tests -m "not slow" -n 2
+
+.PHONY: check
+check: $(VENV)/.dev  ## lint, formatting, types, who imports whom
+	$(BIN)/ruff check src tests scripts benchmarks examples
+	$(BIN)/ruff format --check src tests scripts benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_tool_rooms.py
+
+.PHONY: format
+format: $(VENV)/.dev  ## put the code in shape
+	$(BIN)/ruff check --fix --quiet src tests scripts benchmarks examples; true
+	$(BIN)/ruff format src tests scripts benchmarks examples
+
+.PHONY: bench-pipeline
+bench-pipeline: $(VENV)/.dev  ## measure the pipeline against a plain script, side by side
+	$(BIN)/python benchmarks/pipeline.py
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+.PHONY: lock
+lock: $(VENV)/.build  ## rewrite the locked requirements (make lock UPGRADE=--upgrade for newer ones)
+	printf 'editables\nhatchling\nuv\n' | $(LOCK) $(UPGRADE) - -o requirements/build.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra airflow --extra onnx --extra postgres --extra s3 \
+		--group dev -o requirements/dev.txt
+	$(LOCK) $(UPGRADE) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+
+.PHONY: clean
+clean:  ## delete .venv and everything that was made
+	rm -rf $(VENV) build dist demo airflow benchmarks/out .mypy_cache .ruff_cache .pytest_cache

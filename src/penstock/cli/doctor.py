@@ -1,0 +1,146 @@
+"""`penstock doctor`: looks at everything a run will lean on, and says what to mend."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from penstock.cli.opening import project_of
+from penstock.cli.output import print_json, table
+from penstock.errors import PenstockError
+from penstock.project import Project
+
+TOOLS = {
+    "apache-airflow": False,  # False: an optional extra
+    "dvc": True,
+    "feast": True,
+    "great-expectations": True,
+    "lightgbm": True,
+    "mlflow": True,
+    "optuna": True,
+    "scikit-learn": True,
+    "torch": False,
+}
+NEEDED_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    ok: bool
+    seen: str
+    remedy: str = ""
+
+
+def doctor(options: argparse.Namespace) -> int:
+    findings = [_python(), *_tools()]
+    try:
+        project = project_of(options)
+    except PenstockError as error:
+        findings.append(Finding("project", False, error.message, error.hint))
+    else:
+        findings.append(Finding("project", True, f"{project.root} ({project.environment})"))
+        looks: tuple[Callable[[Project], Finding], ...] = (
+            _plan,
+            _expectations,
+            _writable,
+            _space,
+            _git,
+            _state,
+            _port,
+        )
+        findings += [_guarded(look, project) for look in looks]
+    healthy = all(finding.ok for finding in findings)
+    if options.json:
+        print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [("✓" if f.ok else "✗", f.what, f.seen, f.remedy) for f in findings]
+        print(table(("", "what", "seen", "what to do"), rows))
+    return 0 if healthy else 1
+
+
+def _guarded(look: Callable[[Project], Finding], project: Project) -> Finding:
+    try:
+        return look(project)
+    except PenstockError as error:
+        return Finding(look.__name__.strip("_"), False, error.message, error.hint)
+
+
+def _python() -> Finding:
+    seen = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), seen, "use Python 3.11 or newer")
+
+
+def _tools() -> list[Finding]:
+    found = []
+    for name, needed in TOOLS.items():
+        try:
+            found.append(Finding(name, True, version(name)))
+        except PackageNotFoundError:
+            seen = "not installed" if needed else "not installed (optional)"
+            found.append(Finding(name, not needed, seen, "make install" if needed else ""))
+    return found
+
+
+def _plan(project: Project) -> Finding:
+    from penstock.pipeline.plan import plan_of
+    from penstock.pipeline.source import defines
+
+    steps = plan_of(project).steps
+    code = project.root / "pipeline.py"
+    missing = [name for name in ("extract", "train") if not defines(code, name)]
+    seen = f"{len(steps)} steps" + (f", without {' and '.join(missing)}()" if missing else "")
+    return Finding("plan", not missing, seen, f"write them in {code}" if missing else "")
+
+
+def _expectations(project: Project) -> Finding:
+    files = list((project.root / "expectations").glob("*.json"))
+    remedy = "" if files else "penstock validate --suggest"
+    return Finding("expectations", bool(files), f"{len(files)} suites", remedy)
+
+
+def _writable(project: Project) -> Finding:
+    for folder in (project.root, project.folder):
+        if folder.exists() and not os.access(folder, os.W_OK):
+            return Finding("permission", False, f"{folder} is not writable", "chown or move it")
+    return Finding("permission", True, "the folder is writable")
+
+
+def _space(project: Project) -> Finding:
+    free = shutil.disk_usage(project.root).free
+    return Finding("space", free >= NEEDED_BYTES, f"{free / 2**30:.1f} GiB free", "free some")
+
+
+def _git(_: Project) -> Finding:
+    path = shutil.which("git")
+    seen = path or "not installed: DVC works, but nothing ties data to commits"
+    return Finding("git", True, seen)
+
+
+def _state(project: Project) -> Finding:
+    from penstock.state.database import open_database
+
+    engine = open_database(project)
+    return Finding("state", True, engine.url.render_as_string(hide_password=True))
+
+
+def _port(project: Project) -> Finding:
+    from penstock.serving.endpoint import status
+
+    settings, running = project.settings.serving, status(project.endpoint("staging"))
+    if running.live:
+        return Finding("staging", True, f"live at {running.url}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            seen = f"{settings.host}:{settings.port}: {error.strerror}"
+            return Finding("staging", False, seen, "set [serving] port or PENSTOCK_SERVING_PORT")
+    return Finding("staging", True, f"port {settings.port} is free")

@@ -1,0 +1,63 @@
+"""Step 7: the registered version behind the staging endpoint, in place of the one before."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from penstock.audit.ledger import Ledger
+from penstock.pipeline.context import StepContext
+from penstock.records import FeatureSet, ModelVersion, Release
+
+if TYPE_CHECKING:
+    from penstock.serving.release import FeatureSource
+
+ENDPOINT = "staging"
+
+
+def deploy_to_staging(context: StepContext, features: FeatureSet, version: ModelVersion) -> Release:
+    from penstock.registry.versions import STAGING, fetch, set_alias
+    from penstock.serving.endpoint import deploy
+    from penstock.serving.release import ReleaseSpec
+
+    project, settings = context.project, context.project.settings
+    context.progress("fetching the registered model")
+    folder = fetch(project, version.version, version.digest)
+    spec = ReleaseSpec(
+        id=f"{version.name}-{version.version}-{secrets.token_hex(3)}",
+        endpoint=ENDPOINT,
+        model=version.label,
+        digest=version.digest,
+        path=str(folder),
+        replicas=settings.serving.replicas,
+        trusted_types=settings.training.trusted_types,
+        features=_feature_source(context, features),
+    )
+    release = deploy(project.endpoint(ENDPOINT), spec, settings.serving, context.progress)
+    Ledger(context.database).append(
+        "release.deployed",
+        ENDPOINT,
+        digest=version.digest,
+        run_id=context.run_id,
+        details={"release": release.id, "model": version.label, "url": release.url},
+    )
+    set_alias(project, version.name, STAGING, version.version)
+    return release
+
+
+def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource | None:
+    """How the replicas read features by entity key; None where the project has no Feast service."""
+    from penstock.serving.release import FeatureSource
+
+    if not features.service:
+        return None
+    return FeatureSource(
+        module="penstock.features.online:OnlineFeatures",
+        arguments={
+            "root": str(context.project.root),
+            "name": context.project.settings.project.name,
+            "service": features.service,
+            "features": [column.name for column in features.features],
+            "entity_keys": list(features.entity_keys),
+        },
+    )
