@@ -1,0 +1,260 @@
+"""The example project: what its source delivers, what extract() makes of it, and its features and
+labels against the same questions asked row by row in pandas."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from penstock.records import DatasetVersion
+from penstock.settings_source import load_settings
+from penstock.step import Context
+from penstock.training.search import space_of
+
+CHURN = Path(__file__).parents[2] / "examples" / "churn"
+SOURCE = {
+    "start": "2025-01-01",
+    "months": 7,
+    "customers": 400,
+    "late_share": 0.1,
+    "duplicate_share": 0.05,
+}
+KEYS = ["customer_id", "event_timestamp"]
+MICROSECOND = pd.Timedelta(1, "us")
+takes_feast = pytest.mark.slow  # importing it alone takes seconds
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"churn_{name}", CHURN / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def simulator() -> ModuleType:
+    return load("simulator")
+
+
+@pytest.fixture(scope="module")
+def pipeline(simulator: ModuleType) -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "simulator", simulator)
+        yield load("pipeline")
+
+
+@pytest.fixture(scope="module")
+def features() -> ModuleType:
+    return load("features")
+
+
+@pytest.fixture(scope="module")
+def feed(simulator: ModuleType) -> pd.DataFrame:
+    return simulator.simulate(7, **SOURCE)
+
+
+@pytest.fixture(scope="module")
+def events(pipeline: ModuleType) -> pd.DataFrame:
+    return extract(pipeline, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def extract(pipeline: ModuleType, as_of: datetime) -> pd.DataFrame:
+    context = Context(
+        project=CHURN,
+        environment="dev",
+        run_id="test",
+        as_of=as_of,
+        params=SOURCE,
+        seed=7,
+        scratch=CHURN,
+    )
+    return pipeline.extract(context)
+
+
+def stored(events: pd.DataFrame, folder: Path) -> DatasetVersion:
+    path = folder / "events.parquet"
+    events.to_parquet(path, index=False)
+    return DatasetVersion.model_construct(path=str(path))
+
+
+def snapshots(features: ModuleType, dataset: DatasetVersion) -> pd.DataFrame:
+    """All features side by side."""
+    views = features.batch_sources(dataset)
+    frames = [views[name].to_pandas().set_index(KEYS) for name in ("activity", "account")]
+    assert frames[0].index.equals(frames[1].index)
+    return pd.concat(frames, axis=1)
+
+
+# The source
+
+
+def test_the_same_seed_gives_the_same_events(simulator: ModuleType, feed: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(simulator.simulate(7, **SOURCE), feed)
+    assert not simulator.simulate(8, **SOURCE).equals(feed)
+
+
+def test_some_events_arrive_hours_or_days_late(feed: pd.DataFrame) -> None:
+    delay = feed.drop_duplicates("event_id").eval("created_at - event_time")
+    assert delay.min() >= pd.Timedelta(0)
+    # 10 % wait for 36 hours on average: exp(-1/36) = 97 % of those for more than one.
+    assert (delay > pd.Timedelta(1, "h")).mean() == pytest.approx(0.097, abs=0.01)
+    assert delay.max() > pd.Timedelta(3, "d")
+
+
+def test_some_events_arrive_twice(feed: pd.DataFrame) -> None:
+    again = feed[feed.duplicated("event_id")]
+    assert len(again) / feed.event_id.nunique() == pytest.approx(0.05, abs=0.01)
+    first = feed.drop_duplicates("event_id").set_index("event_id").loc[again.event_id]
+    assert (again.created_at.to_numpy() > first.created_at.to_numpy()).all()
+    same = ["customer_id", "event_type", "event_time", "amount_usd", "minutes"]
+    assert again.set_index("event_id")[same].equals(first[same])
+
+
+# extract()
+
+
+def test_extract_keeps_the_first_arrival_of_every_event(
+    feed: pd.DataFrame, events: pd.DataFrame
+) -> None:
+    assert events.event_id.is_unique
+    first = feed.groupby("event_id").created_at.min()
+    assert events.set_index("event_id").created_at.sort_index().equals(first)
+
+
+def test_extract_gives_only_what_was_known_at_the_time_of_the_run(
+    pipeline: ModuleType, events: pd.DataFrame
+) -> None:
+    as_of = datetime(2025, 4, 10, 13, 30, tzinfo=UTC)
+    known = extract(pipeline, as_of)
+    expected = events[(events.created_at <= as_of) & (events.event_time < "2025-04-10T00:00Z")]
+    assert sorted(known.event_id) == sorted(expected.event_id)
+    assert len(known) < (events.event_time < "2025-04-10T00:00Z").sum()  # some were still to come
+
+
+# Features and labels
+
+
+def features_by_hand(events: pd.DataFrame, customer: int, t: pd.Timestamp) -> dict[str, Any]:
+    past = events[(events.customer_id == customer) & (events.event_time <= t)]
+    kinds = {kind: past[past.event_type == kind] for kind in ("session", "purchase", "support")}
+
+    def last(days: int, kind: str) -> pd.DataFrame:
+        return kinds[kind][kinds[kind].event_time > t - pd.Timedelta(days, "d")]
+
+    sessions = kinds["session"]
+    trend = 3 * len(last(30, "session")) / max(len(last(90, "session")), 1)
+    return {
+        "days_since_session": (t - sessions.event_time.max()) / pd.Timedelta(1, "d"),
+        "sessions_7d": len(last(7, "session")),
+        "sessions_30d": len(last(30, "session")),
+        "sessions_90d": len(last(90, "session")),
+        "session_trend": trend if len(last(90, "session")) else None,
+        "minutes_per_session_30d": last(30, "session").minutes.mean(),
+        "tenure_days": (t - past.event_time.min()) / pd.Timedelta(1, "d"),
+        "sessions_total": len(sessions),
+        "spend_total_usd": past.amount_usd.sum(),
+        "spend_90d_usd": last(90, "purchase").amount_usd.sum(),
+        "purchases_90d": len(last(90, "purchase")),
+        "support_30d": len(last(30, "support")),
+        "support_90d": len(last(90, "support")),
+    }
+
+
+@takes_feast
+def test_features_are_those_computed_row_by_row(
+    features: ModuleType, events: pd.DataFrame, tmp_path: Path
+) -> None:
+    some = snapshots(features, stored(events, tmp_path)).sample(300, random_state=1)
+    expected = [features_by_hand(events, customer, t) for customer, t in some.index]
+    expected_frame = pd.DataFrame(expected, index=some.index)
+    pd.testing.assert_frame_equal(some, expected_frame, check_dtype=False)
+    assert some.session_trend.isna().any()  # nulls are among those compared
+
+
+@takes_feast
+def test_labels_are_those_computed_row_by_row(
+    features: ModuleType, events: pd.DataFrame, tmp_path: Path
+) -> None:
+    labels = features.labels(stored(events, tmp_path)).to_pandas()
+    joined = events.groupby("customer_id").event_time.min()
+    sessions = events[events.event_type == "session"]
+    expected = []
+    for month in ("2025-04", "2025-05", "2025-06", "2025-07"):  # data ends with July
+        t = pd.Timestamp(f"{month}-01", tz="UTC")
+        ahead = sessions.event_time.between(t, t + pd.Timedelta(30, "d"), inclusive="right")
+        came = set(sessions[ahead].customer_id)
+        expected += [(c, t, int(c not in came)) for c in joined.index[joined <= t]]
+    assert list(labels.itertuples(index=False, name=None)) == expected
+    assert 0.1 < labels.churned.mean() < 0.5
+
+
+@takes_feast
+def test_every_customer_has_a_snapshot_at_every_label_time_and_at_the_end_of_the_data(
+    features: ModuleType, events: pd.DataFrame, tmp_path: Path
+) -> None:
+    dataset = stored(events, tmp_path)
+    asked = features.labels(dataset).to_pandas().set_index(KEYS).index
+    end = pd.Timestamp("2025-08-01", tz="UTC")
+    final = [(customer, end) for customer in events.customer_id.unique()]
+    assert set(snapshots(features, dataset).index) == {*asked, *final}
+
+
+@takes_feast
+def test_features_know_nothing_of_the_future(
+    features: ModuleType, events: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Without the events after t, the snapshot at t, where the data then ends, is the same."""
+    t = pd.Timestamp("2025-06-01", tz="UTC")
+    whole = snapshots(features, stored(events, tmp_path)).xs(t, level="event_timestamp")
+    until_t = stored(events[events.event_time < t], tmp_path)
+    cut = snapshots(features, until_t).xs(t, level="event_timestamp")
+    pd.testing.assert_frame_equal(cut, whole)
+
+
+@takes_feast
+def test_a_window_leaves_out_its_beginning_and_includes_its_end(
+    features: ModuleType, events: pd.DataFrame, tmp_path: Path
+) -> None:
+    t, month = pd.Timestamp("2025-05-01", tz="UTC"), pd.Timedelta(30, "d")
+    moments = {  # of the sessions of each customer
+        1: [t - month, t - month + MICROSECOND, t, t + MICROSECOND],
+        2: [t - month, t + month],
+        3: [t - month, t, t + month + MICROSECOND],
+    }
+    session = events[events.event_type == "session"].iloc[0]
+    rows = [
+        {**session, "customer_id": customer, "event_time": moment}
+        for customer, times in moments.items()
+        for moment in [pd.Timestamp("2025-01-01", tz="UTC"), *times]
+    ]
+    dataset = stored(pd.DataFrame(rows), tmp_path)
+    counts = snapshots(features, dataset).sessions_30d.xs(t, level="event_timestamp")
+    assert counts.to_dict() == {1: 2, 2: 0, 3: 1}
+    labels = features.labels(dataset).to_pandas().set_index(KEYS).churned
+    assert labels.xs(t, level="event_timestamp").to_dict() == {1: 0, 2: 0, 3: 1}
+
+
+# Settings
+
+
+def test_the_settings_and_the_search_space_are_valid() -> None:
+    settings = load_settings(CHURN / "penstock.toml", "dev", {})
+    assert settings.pipeline.retries == 0
+    assert str(settings.gates.model["auc_roc"]) == ">= 0.85"
+    params = yaml.safe_load((CHURN / "params.yaml").read_text())
+    assert {dimension.kind for dimension in space_of(params["search"])} == {
+        "int",
+        "float",
+        "categorical",
+    }
