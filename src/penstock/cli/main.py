@@ -7,8 +7,6 @@ command imports what it needs when it runs.
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -24,9 +22,11 @@ def run(arguments: Sequence[str]) -> int:
     if not hasattr(options, "handler"):
         parser.print_help()
         return 0
+    from importlib import import_module
+
     module, _, name = options.handler.partition(":")
     try:
-        return int(getattr(importlib.import_module(module), name)(options) or 0)
+        return int(getattr(import_module(module), name)(options) or 0)
     except PenstockError as error:
         return _explain(error, as_json=options.json)
     except KeyboardInterrupt:
@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="penstock",
         description="Carries a model from raw events to guarded production traffic.",
+        formatter_class=formatter,
         epilog="Start with `penstock init churn`, then `penstock run --project churn`.",
     )
     parser.add_argument("--version", action="version", version=f"penstock {__version__}")
@@ -59,11 +60,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def formatter(prog: str) -> argparse.HelpFormatter:
+    """Given the width, argparse need not import shutil, which costs as much as all the rest."""
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 80
+    return argparse.HelpFormatter(prog, width=min(max(width - 2, 40), 110))
+
+
 def _group(
     groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str
 ) -> argparse._SubParsersAction[argparse.ArgumentParser]:
     helps = [c for c in COMMANDS if c.name.startswith(f"{name} ")]
-    parser = groups.add_parser(name, help=", ".join(c.name.partition(" ")[2] for c in helps))
+    leaves = ", ".join(c.name.partition(" ")[2] for c in helps)
+    parser = groups.add_parser(name, help=leaves, formatter_class=formatter)
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
@@ -71,7 +82,10 @@ def _add(
     groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
 ) -> None:
     parser = groups.add_parser(
-        name, help=command.help, description=f"{command.help}. {command.details}".strip()
+        name,
+        help=command.help,
+        description=f"{command.help}. {command.details}".strip(),
+        formatter_class=formatter,
     )
     for option in (*command.options, *_common()):
         parser.add_argument(*option.names, **option.settings)
@@ -94,7 +108,9 @@ def _common() -> tuple[Option, ...]:
 def _explain(error: PenstockError, *, as_json: bool) -> int:
     """The message and the remedy; the chain of causes too with PENSTOCK_DEBUG set."""
     if as_json:
-        print(json.dumps(error.as_dict(), indent=2))
+        from penstock.cli.output import print_json
+
+        print_json(error.as_dict())
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  → {error.hint}", file=sys.stderr)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Option:
@@ -13,8 +12,7 @@ class Option:
         self.names, self.settings = names, settings
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     name: str
     help: str
     handler: str  # module:function(options) -> exit status
