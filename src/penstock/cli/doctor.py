@@ -60,7 +60,7 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
     else:
-        rows = [("✓" if f.ok else "✗", f.what, f.seen, f.remedy) for f in findings]
+        rows = [("✓" if f.ok else "✗", f.what, f.seen, "" if f.ok else f.remedy) for f in findings]
         print(table(("", "what", "seen", "what to do"), rows))
     return 0 if healthy else 1
 

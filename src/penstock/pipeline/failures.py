@@ -19,6 +19,7 @@ REMEDIES = {
     errno.EPERM: "give this user write permission there, or move the project",
     errno.EROFS: "the file system is read-only; move the project",
     errno.EADDRINUSE: "another process listens there; choose another port",
+    errno.EFBIG: "the file would be larger than this system allows (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
 

@@ -96,6 +96,7 @@ class Predictor:
         asked = len(next(iter(entities.values())))
         if len(frame) != asked:
             raise ServingError(f"the online store gave {len(frame)} rows for {asked} entities")
+        _refuse_unknown(frame, entities)
         return frame
 
     def _failed(
@@ -104,3 +105,12 @@ class Predictor:
         """The client learns what failed; where, only the log."""
         print(f"request {request_id}:", "".join(traceback.format_exception(error)), flush=True)
         return status, error_body(error.message)
+
+
+def _refuse_unknown(frame: pandas.DataFrame, entities: Mapping[str, list[Any]]) -> None:
+    """An entity without a single feature would be answered by a guess."""
+    unknown = frame.isna().all(axis="columns").to_numpy().nonzero()[0]
+    if len(unknown):
+        keys = ", ".join(f"{key}={values[unknown[0]]!r}" for key, values in entities.items())
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise RequestError(404, f"nothing is known of {keys}{more}", next(iter(entities)))

@@ -1,0 +1,33 @@
+"""The two functions every project writes: where the rows come from, and how a model is fitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from simulator import simulate
+
+from penstock.step import Context
+
+if TYPE_CHECKING:
+    from lightgbm import LGBMClassifier
+
+    from penstock.training.split import Part
+
+
+def extract(context: Context) -> pd.DataFrame:
+    """All events of whole days before the run, as far as they had arrived by then; each once."""
+    context.progress("simulating the shop")
+    feed = simulate(context.seed, **context.params)
+    today = pd.Timestamp(context.as_of).floor("D")
+    known = feed[(feed.event_time < today) & (feed.created_at <= context.as_of)]
+    in_order = known.sort_values("created_at", kind="stable")
+    return in_order.drop_duplicates("event_id", keep="first", ignore_index=True)
+
+
+def train(training_set: Part, params: dict[str, Any]) -> LGBMClassifier:
+    """Gradient-boosted trees; `params` are those of params.yaml, with the search's choices."""
+    from lightgbm import LGBMClassifier  # a heavy import that extract() can do without
+
+    model = LGBMClassifier(**params, random_state=training_set.seed)
+    return model.fit(training_set.X, training_set.y)

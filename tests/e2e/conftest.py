@@ -1,0 +1,140 @@
+"""A user at the command line, with a project of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass
+class User:
+    """Types `penstock …` in the folder of a project."""
+
+    project: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
+        return {**kept, "PENSTOCK_SERVING_PORT": "0", **self.variables}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "penstock", *arguments],
+            cwd=self.project,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def penstock(self, *arguments: str, **options: Any) -> Answer:
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=600)
+        return Answer(process.returncode, out, err)
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        """`penstock run --json`: the outcome by step."""
+        answer = self.penstock("run", "--json", *arguments)
+        outcome = answer.json
+        assert isinstance(outcome, dict), answer.text
+        return {
+            "exit": answer.status,
+            **outcome,
+            "steps": {step["step"]: step for step in outcome.get("steps", ())},
+        }
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.project / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new))
+
+    def write_extract(self, body: str) -> None:
+        """Replaces extract() by one with this body."""
+        path = self.project / "pipeline.py"
+        text = path.read_text()
+        train = text[text.index("def train(") :]
+        head = "import os\nimport time\nfrom pathlib import Path\n\nimport numpy as np\nimport pandas as pd\n"
+        head += "from sklearn.linear_model import LogisticRegression\n"
+        head += "from sklearn.pipeline import make_pipeline\n"
+        head += "from sklearn.preprocessing import StandardScaler\n\n"
+        lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+        path.write_text(f"{head}\n{ROWS}\n\ndef extract(context):\n{lines}\n\n\n{train}")
+
+
+ROWS = """
+def rows(count=600):
+    random = np.random.default_rng(1)
+    usage = random.gamma(2.0, 2.0, count)
+    return pd.DataFrame(
+        {
+            "id": np.arange(count),
+            "event_timestamp": pd.date_range("2026-01-01", periods=count, freq="2h", tz="UTC"),
+            "usage": usage,
+            "age": random.uniform(0, 60, count),
+            "label": (random.random(count) < 1 / (1 + np.exp(usage - 3))).astype("int8"),
+        }
+    )
+"""
+
+
+def new_user(folder: Path) -> User:
+    """The blank project, small enough for a test."""
+    user = User(folder)
+    created = subprocess.run(
+        [sys.executable, "-m", "penstock", "init", "shop", "--template", "blank"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert created.returncode == 0, created.stderr
+    user.project = folder / "shop"
+    user.edit("params.yaml", "rows: 3000", "rows: 800")
+    user.edit("params.yaml", "trials: 5", "trials: 2")
+    user.edit("penstock.toml", '">= 0.70"', '">= 0.60"')
+    settings = user.project / "penstock.toml"
+    settings.write_text(
+        settings.read_text() + '\n[load_test]\nduration = "1s"\nwarmup = "200ms"\nentities = 20\n'
+        "\n[serving]\nreplicas = 1\n"
+    )
+    return user
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    user = new_user(tmp_path)
+    yield user
+    user.penstock("serve", "--stop")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """One project for the tests of a module, which go on from one another's state."""
+    user = new_user(tmp_path_factory.mktemp("shop"))
+    yield user
+    user.penstock("serve", "--stop")
