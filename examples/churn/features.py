@@ -32,7 +32,7 @@ activity = FeatureView(
     name="activity",
     description="How often, how recently and how long a customer visits",
     entities=[customer],
-    ttl=timedelta(0),  # no snapshot expires, as this shop's past has an end; live data needs a limit
+    ttl=timedelta(0),  # no limit, as this shop's past has an end; live data wants one
     schema=[
         Field(name="days_since_session", dtype=Float64),
         Field(name="sessions_7d", dtype=Int64),

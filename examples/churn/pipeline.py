@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from simulator import simulate
 
-from penstock.step import Context
+from penstock import Context
 
 if TYPE_CHECKING:
     from lightgbm import LGBMClassifier

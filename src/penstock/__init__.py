@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.step import Context, step
+    from penstock.authoring import Context, step
 
 __version__ = "0.1.0"
 
@@ -15,7 +15,7 @@ __all__ = ["Context", "__version__", "step"]
 def __getattr__(name: str) -> Any:
     # Only when asked for: `penstock --help` shall cost little more than Python itself.
     if name in {"Context", "step"}:
-        from penstock import step
+        from penstock import authoring
 
-        return getattr(step, name)
+        return getattr(authoring, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

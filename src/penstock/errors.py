@@ -36,8 +36,12 @@ class PenstockError(Exception):
         self.hint = hint
 
     def as_dict(self) -> dict[str, Any]:
-        """The form that is stored with a run, printed by `--json` and sent between processes."""
-        return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
+        """The form that is stored with a run, printed by `--json` and sent between processes.
+
+        A package's own kind goes by the nearest one of the tree, so that it is read back alike.
+        """
+        kind = next(k.__name__ for k in type(self).__mro__ if k.__name__ in KINDS)
+        return {"error": kind, "message": self.message, "hint": self.hint}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.message, self.hint))

@@ -42,7 +42,13 @@ class Project:
 
     @property
     def seed(self) -> int:
-        return int(self.params.get("seed", 0))
+        value = self.params.get("seed", 0)
+        if not isinstance(value, int):
+            raise SettingsError(
+                f"{self.root / 'params.yaml'}: seed is {value!r}, not a whole number",
+                hint="write seed: 42",
+            )
+        return value
 
     def section(self, name: str) -> Mapping[str, Any]:
         """One section of params.yaml; empty where there is none."""

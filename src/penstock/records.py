@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -54,7 +55,7 @@ class DatasetVersion(Record):
     last_event: datetime | None
 
     def fingerprint(self) -> dict[str, str]:
-        columns = ", ".join(f"{column.name}: {column.type}" for column in self.columns)
+        columns = "; ".join(f"{column.name}: {column.type}" for column in self.columns)
         return {"data": self.digest, "columns": columns, "path": self.path}
 
 
@@ -110,7 +111,7 @@ class FeatureSet(Record):
     online_until: datetime | None  # the online store holds what was known then
 
     def fingerprint(self) -> dict[str, str]:
-        features = ", ".join(f"{column.name}: {column.type}" for column in self.features)
+        features = "; ".join(f"{column.name}: {column.type}" for column in self.features)
         return {
             "training set": self.digest,
             "features": features,
@@ -198,7 +199,16 @@ class StepDone(Record):
 
 def to_json(record: Record) -> dict[str, Any]:
     """A record as plain JSON values that carry the record's kind."""
-    return {"kind": type(record).__name__, **record.model_dump(mode="json")}
+    return {"kind": type(record).__name__, **plain(record.model_dump(mode="json"))}
+
+
+def plain(value: Any) -> Any:
+    """NaN and infinities as words: PostgreSQL refuses them as JSON numbers, records read them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def from_json(stored: dict[str, Any]) -> Record:
@@ -208,7 +218,7 @@ def from_json(stored: dict[str, Any]) -> Record:
 
 
 def kind_named(name: str) -> type[Record]:
-    """The record class of that name, a project's own subclasses included."""
+    """The record class of that name. Raises `KeyError`."""
     pending: list[type[Record]] = [Record]
     while pending:
         kind = pending.pop()

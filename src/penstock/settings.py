@@ -8,10 +8,18 @@ Secrets are `SecretStr`: they print as asterisks and are never stored.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -28,20 +36,26 @@ def parse_duration(value: Any) -> Any:
 
 def split_words(value: Any) -> Any:
     """A list may come from the environment as words separated by commas or blanks."""
-    return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A time without a zone is meant as UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_rule(value: Any) -> Any:
     """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
-    if not isinstance(value, str):
+    if not isinstance(value, str | int | float):
         return value
-    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", value)
+    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", str(value))
     if match is None:
         raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
     return {"op": match[1], "value": float(match[2])}
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Moment = Annotated[datetime, AfterValidator(in_utc)]
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
@@ -94,7 +108,7 @@ class FeatureSettings(Section):
 class TrainingSettings(Section):
     """How the time line is split, and how the search is run."""
 
-    holdout_from: datetime | None = None  # UTC; label times from here on are held out
+    holdout_from: Moment | None = None  # label times from here on are held out
     holdout: Ratio = 0.2  # else: the latest share of distinct label times
     validation: Ratio = 0.2  # share of what remains, the latest, that scores the search
     gap: Duration = timedelta(0)  # the label's horizon: rows closer to a later part are left out
@@ -149,7 +163,7 @@ class LoadTestSettings(Section):
 
 class PipelineSettings(Section):
     schedule: str = "0 2 * * *"  # cron
-    start_date: datetime | None = None
+    start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
     retry_delay: Duration = timedelta(minutes=5)

@@ -19,10 +19,11 @@ from penstock.errors import SettingsError
 from penstock.settings import Settings
 
 ENVIRONMENTS = ("dev", "staging", "production")
-RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT"}
-# Kubernetes adds these for a service that happens to be called penstock.
-FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_)")
-PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^/@]+@")
+RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT", "PENSTOCK_TRACEBACK"}
+# Kubernetes adds these for a service that happens to be called penstock; tests have their own.
+FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_|TEST_)")
+# A password may hold a slash, and may stand among the options.
+PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^@]+@|[?&](password|token)=", re.IGNORECASE)
 
 Keys = tuple[str, ...]
 
@@ -34,22 +35,21 @@ def load_settings(file: Path, environment: str, variables: Mapping[str, str]) ->
             f"unknown environment {environment!r}",
             hint=f"use one of {', '.join(ENVIRONMENTS)} (--environment or PENSTOCK_ENVIRONMENT)",
         )
-    text = file.read_text(encoding="utf-8")
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: not valid TOML: {error}") from error
-    values, overlay = _layers(document, environment, file, text)
-    _refuse_secrets(values, file, text)
+    text, document = _read(file)
+    overlays = _overlays(document, file, text)
+    _refuse_secrets(document, (), file, text)
+    for name, overlay in overlays.items():
+        _refuse_secrets(overlay, ("environments", name), file, text)
+    merged = _merged(document, overlays.get(environment, {}))
     from_variables = dict(_from_variables(variables))
-    merged = values
     for path, (_, value) in from_variables.items():
         merged = _merged(merged, _nested(path, value))
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        place = _Place(file, text, overlay, {k: name for k, (name, _) in from_variables.items()})
-        raise SettingsError(*_explain(error.errors(), place)) from None
+        names = {path: name for path, (name, _) in from_variables.items()}
+        place = _Place(file, text, environment, overlays.get(environment, {}), names)
+        raise SettingsError(_explain(error.errors(), place)) from None
 
 
 def line_of(text: str, path: Keys) -> int:
@@ -66,7 +66,7 @@ def line_of(text: str, path: Keys) -> int:
             here = (*table, *_parts(key[1]))
         else:
             continue
-        shared = len(here) if here == path[: len(here)] else 0
+        shared = min(len(here), len(path)) if here[: len(path)] == path[: len(here)] else 0
         if shared > best[0]:
             best = (shared, number)
     return best[1]
@@ -76,19 +76,30 @@ def _parts(dotted: str) -> Keys:
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
-def _layers(
-    document: dict[str, Any], environment: str, file: Path, text: str
-) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{file}:{line}: not UTF-8", hint="save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from error
+
+
+def _overlays(document: dict[str, Any], file: Path, text: str) -> dict[str, Any]:
+    """Takes the environments out of the document."""
     overlays = document.pop("environments", {})
-    for name in overlays:
-        if name not in ENVIRONMENTS:
+    if not isinstance(overlays, dict):
+        overlays = {"NAME": overlays}
+    for name, overlay in overlays.items():
+        if name not in ENVIRONMENTS or not isinstance(overlay, dict):
             line = line_of(text, ("environments", name))
             raise SettingsError(
-                f"{file}:{line}: unknown environment 'environments.{name}'",
-                hint=f"the environments are {', '.join(ENVIRONMENTS)}",
+                f"{file}:{line}: environments.{name} is not the table of an environment",
+                hint=f"write one of {', '.join(f'[environments.{e}]' for e in ENVIRONMENTS)}",
             )
-    overlay = overlays.get(environment, {})
-    return _merged(document, overlay), overlay
+    return dict(overlays)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,15 +116,16 @@ def _nested(path: Keys, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _refuse_secrets(values: Mapping[str, Any], file: Path, text: str) -> None:
+def _refuse_secrets(values: Mapping[str, Any], above: Keys, file: Path, text: str) -> None:
     for path, name, annotation in _leaves(Settings):
         value = _lookup(values, path)
         if value is None or "SecretStr" not in str(annotation):
             continue
         plain_url = path[-1] in {"url", "tracking_uri"} and not PASSWORD_IN_URL.search(str(value))
         if not plain_url:
+            line = line_of(text, (*above, *path))
             raise SettingsError(
-                f"{file}:{line_of(text, path)}: {'.'.join(path)} is a secret and stands in the file",
+                f"{file}:{line}: {'.'.join(path)} is a secret and stands in the file",
                 hint=f"take it out of the file and set {name} in the environment",
             )
 
@@ -170,19 +182,27 @@ class _Place:
     """Where a setting was written."""
 
     def __init__(
-        self, file: Path, text: str, overlay: Mapping[str, Any], variables: Mapping[Keys, str]
+        self,
+        file: Path,
+        text: str,
+        environment: str,
+        overlay: Mapping[str, Any],
+        variables: Mapping[Keys, str],
     ) -> None:
-        self.file, self.text, self.overlay, self.variables = file, text, overlay, variables
+        self.file, self.text, self.variables = file, text, variables
+        self.environment, self.overlay = environment, overlay
 
     def of(self, path: Keys) -> str:
         for known, name in self.variables.items():
             if path[: len(known)] == known:
                 return f"environment variable {name}"
-        return f"{self.file}:{line_of(self.text, path)}"
+        overlaid = _lookup(self.overlay, path) is not None
+        above = ("environments", self.environment) if overlaid else ()
+        return f"{self.file}:{line_of(self.text, (*above, *path))}"
 
 
-def _explain(errors: list[ErrorDetails], place: _Place) -> tuple[str]:
-    return ("\n".join(_explain_one(error, place) for error in errors),)
+def _explain(errors: list[ErrorDetails], place: _Place) -> str:
+    return "\n".join(_explain_one(error, place) for error in errors)
 
 
 def _explain_one(error: ErrorDetails, place: _Place) -> str:
@@ -194,9 +214,9 @@ def _explain_one(error: ErrorDetails, place: _Place) -> str:
         close = difflib.get_close_matches(path[-1], _siblings(path), n=1)
         remedy = f"did you mean {close[0]!r}?" if close else "remove it"
         return f"{where}: unknown setting {key}; {remedy}"
-    # The value of a secret must not come back in a message.
-    secret = any(word in path[-1] for word in ("password", "url", "uri"))
-    seen = "" if secret else f" (seen: {error['input']!r})"
+    # The value of a secret must not come back in a message, nor a section that holds one.
+    secret = any(word in part for part in path for word in ("password", "url", "uri"))
+    seen = "" if secret or isinstance(error["input"], Mapping) else f" (seen: {error['input']!r})"
     return f"{where}: {key}: {error['msg'].removeprefix('Value error, ')}{seen}"
 
 

@@ -79,15 +79,21 @@ class User:
         path = self.project / "pipeline.py"
         text = path.read_text()
         train = text[text.index("def train(") :]
-        head = "import os\nimport time\nfrom pathlib import Path\n\nimport numpy as np\nimport pandas as pd\n"
-        head += "from sklearn.linear_model import LogisticRegression\n"
-        head += "from sklearn.pipeline import make_pipeline\n"
-        head += "from sklearn.preprocessing import StandardScaler\n\n"
         lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
-        path.write_text(f"{head}\n{ROWS}\n\ndef extract(context):\n{lines}\n\n\n{train}")
+        path.write_text(f"{ROWS}\n\ndef extract(context):\n{lines}\n\n\n{train}")
 
 
 ROWS = """
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 def rows(count=600):
     random = np.random.default_rng(1)
     usage = random.gamma(2.0, 2.0, count)

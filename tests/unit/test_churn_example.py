@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from penstock import Context
 from penstock.records import DatasetVersion
 from penstock.settings_source import load_settings
-from penstock.step import Context
 from penstock.training.search import space_of
 
 CHURN = Path(__file__).parents[2] / "examples" / "churn"

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select
 
+from penstock.records import plain
 from penstock.state.tables import ledger
 
 
@@ -54,7 +55,7 @@ class Ledger:
                 digest=digest,
                 run_id=run_id,
                 reason=reason,
-                details=details or {},
+                details=plain(details or {}),
             )
             return int(connection.execute(entry.returning(ledger.c.sequence)).scalar_one())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from pathlib import Path
 
@@ -34,11 +35,10 @@ def init(options: argparse.Namespace) -> int:
 
 
 def _require_new(target: Path) -> None:
-    name = target.name.replace("-", "").replace("_", "")
-    if not (name.isascii() and name.isalnum() and name[:1].isalpha()):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", target.name):
         raise UsageError(
             f"{target.name!r} cannot be a project's name",
-            hint="use letters, digits, - and _, and begin with a letter",
+            hint="use up to 64 letters, digits, - and _, and begin with a letter",
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(
@@ -49,4 +49,5 @@ def _require_new(target: Path) -> None:
 def _fill_in(target: Path) -> None:
     for file in ("penstock.toml", "README.md"):
         path = target / file
-        path.write_text(path.read_text(encoding="utf-8").replace(PLACEHOLDER, target.name))
+        text = path.read_text(encoding="utf-8").replace(PLACEHOLDER, target.name)
+        path.write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from penstock.cli.table import COMMANDS, Command, Option
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, ResourceError
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,6 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # no space, no permission
+        return _explain(ResourceError(str(error)), as_json=options.json)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,7 +108,7 @@ def _common() -> tuple[Option, ...]:
 
 
 def _explain(error: PenstockError, *, as_json: bool) -> int:
-    """The message and the remedy; the chain of causes too with PENSTOCK_DEBUG set."""
+    """The message and the remedy; the chain of causes too with PENSTOCK_TRACEBACK set."""
     if as_json:
         from penstock.cli.output import print_json
 

@@ -35,25 +35,6 @@ def track(root: Path, file: Path, remote: str) -> Version:
     return Version(md5, remote)
 
 
-def restore(root: Path, file: Path) -> bool:
-    """Brings back the tracked version of a file from cache or remote; False if there is none."""
-    from dvc.exceptions import DvcException
-
-    with FileLock(root / ".penstock" / "dvc.lock"), _open(root) as repo:
-        try:
-            repo.pull(targets=[f"{file}.dvc"], remote=REMOTE, force=True)
-        except DvcException:
-            return False
-    return file.exists()
-
-
-def initialise(root: Path) -> None:
-    """Makes the folder a git and a DVC repository, unless it lies in one already."""
-    if not (root / ".dvc").is_dir():
-        with _open(root):
-            pass
-
-
 @contextlib.contextmanager
 def _open(root: Path) -> Iterator[Any]:
     from dvc.repo import Repo

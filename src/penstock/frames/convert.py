@@ -58,7 +58,10 @@ def _from_frame(frame: Any, source: str) -> pa.Table:
 
 def _read(path: Path, source: str) -> pa.Table:
     if not path.exists():
-        raise DataError(f"{source} returned the path {path}, and nothing is there")
+        raise DataError(
+            f"{source} returned the path {path}, and nothing is there",
+            hint="a relative path is taken from the project's folder",
+        )
     try:
         return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
     except pa.ArrowInvalid as error:

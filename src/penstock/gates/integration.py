@@ -53,7 +53,7 @@ def judge_endpoint(
 def _agreement(
     served: NDArray[np.float64], offline: NDArray[np.float64], tolerance: float
 ) -> Check:
-    differing = np.abs(served - offline) > tolerance
+    differing = ~(np.abs(served - offline) <= tolerance)  # NaN agrees with nothing
     count, total = int(differing.sum()), len(offline)
     return Check(
         name="predictions equal the offline model's",
@@ -79,5 +79,5 @@ def _ask_one(url: str, question: Mapping[str, Any]) -> float:
         raise ServingError(
             f"{url} answered {error.code}: {error.read(500).decode(errors='replace')}"
         ) from error
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise ServingError(f"{url} gave no prediction: {error}") from error

@@ -22,7 +22,9 @@ def judge(name: str, metrics: Mapping[str, float], rule: Rule) -> Check:
             passed=False,
             observed="not measured",
             expected=str(rule),
-            reason=f"{name} was not measured; there are {', '.join(sorted(metrics)) or 'none'}",
+            reason=f"{name} is {observed}"
+            if observed is not None
+            else f"{name} was not measured; there are {', '.join(sorted(metrics)) or 'none'}",
         )
     passed = HOLDS[rule.op](observed, rule.value)
     distance = abs(observed - rule.value)
@@ -52,7 +54,8 @@ def judge_champion(
         reason = f"{settings.metric} cannot be compared on these rows"
     else:
         reason = (
-            f"{settings.metric} is {abs(gain):.4f} {'above' if gain >= 0 else 'below'} {champion}; "
+            f"{settings.metric} is {abs(gain):.4f} "
+            f"{'better' if gain >= 0 else 'worse'} than that of {champion}; "
             f"at worst {abs(worst):.4f} {'better' if worst >= 0 else 'worse'} "
             f"({settings.confidence:.0%} interval, {difference.resamples} resamples)"
         )

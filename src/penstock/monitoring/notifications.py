@@ -60,7 +60,8 @@ def _channels(settings: NotifySettings) -> list[tuple[str, str]]:
     found = [("email", _mail_url(settings, address)) for address in settings.emails]
     for secret in settings.urls:
         url = secret.get_secret_value()
-        found.append((url.partition("://")[0], url))
+        kind, scheme, _ = url.partition("://")
+        found.append((kind if scheme else "a URL without a scheme", url))
     return found
 
 

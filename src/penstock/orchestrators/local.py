@@ -88,7 +88,7 @@ def run_plan(
     with lock:
         if rerun:
             StepCache(database).forget(plan.step(rerun).name)
-        run = _Run(plan, project, database, watcher, as_of or datetime.now(UTC))
+        run = _Run(plan, project, database, watcher, as_of or datetime.now(UTC), as_of)
         return run.execute(_wanted(plan, until))
 
 
@@ -107,6 +107,7 @@ class _Run:
     database: Engine
     watcher: Watcher
     as_of: datetime
+    asked_as_of: datetime | None  # the same, where somebody asked for it
     host: Host | None = None
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
@@ -253,7 +254,11 @@ class _Run:
                 "environment": self.project.environment,
                 "step": prepared.step.name,
                 "key": prepared.key,
-                "run": {"id": self.identity.id, "as_of": self.as_of.isoformat()},
+                "run": {
+                    "id": self.identity.id,
+                    "as_of": self.as_of.isoformat(),
+                    "as_of_asked": self.asked_as_of is not None,
+                },
                 "records": {n: to_json(r) for n, r in self.records.items() if n in needed},
             },
             log,

@@ -79,7 +79,7 @@ def _record(
     database: Engine,
 ) -> tuple[str, dict[str, Any]]:
     done = {name: from_json(record) for name, record in records.items()}
-    prepared = prepare(plan, plan.step(task.step), project, done, database)
+    prepared = prepare(plan, plan.step(task.step), project, done, database, task.as_of)
     found = cached(prepared, project, database)
     if found is not None:
         return "cached", to_json(found)

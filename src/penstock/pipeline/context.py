@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.authoring import Context
 from penstock.pipeline.plan import Step
 from penstock.project import Project
-from penstock.step import Context
 
 Progress = Callable[..., None]  # progress("tuning 3/12", 0.25)
 

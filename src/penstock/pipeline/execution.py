@@ -5,6 +5,7 @@ Every orchestrator comes through here, whichever process it runs in.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import random
 import shutil
@@ -54,13 +55,24 @@ class GateRefused(GateFailed):
 
 
 def prepare(
-    plan: Plan, step: Step, project: Project, done: Mapping[str, Record], database: Engine
+    plan: Plan,
+    step: Step,
+    project: Project,
+    done: Mapping[str, Record],
+    database: Engine,
+    as_of: datetime | None = None,
 ) -> Prepared:
-    """Collects what a step takes from the records of the steps before it."""
+    """Collects what a step takes from the records of the steps before it.
+
+    `as_of` is the moment that somebody asked for, by hand or by schedule: another moment is another
+    extract. None, the present, leaves it to the sources to say whether there is anything new.
+    """
     records = {kind: done[maker] for kind, maker in plan.sources(step).items()}
     inputs = inputs_of(step, project, records)
     if "champion" in step.world:
         inputs["champion"] = champion_label(database)
+    if "as_of" in step.world and as_of is not None:
+        inputs["as of"] = as_of.isoformat()
     # A step that takes nothing from another still waits for it, and depends on its outcome.
     for name in step.after:
         if name in done and not records:
@@ -129,12 +141,12 @@ def perform(
             if (found := cached(prepared, project, database)) is not None:
                 return found
             record = _run(prepared, project, run, database, progress)
-    if isinstance(record, GateReport) and not record.passed:
-        raise _refusal(step, record)
-    now = datetime.now(UTC)
-    StepCache(database).put(
-        CacheEntry(step.name, prepared.key, prepared.inputs, to_json(record), run.id, now)
-    )
+            if isinstance(record, GateReport) and not record.passed:
+                raise _refusal(step, record)
+            now, stored = datetime.now(UTC), to_json(record)
+            StepCache(database).put(
+                CacheEntry(step.name, prepared.key, prepared.inputs, stored, run.id, now)
+            )
     return record
 
 
@@ -162,7 +174,9 @@ def _run(
         )
         module, _, name = step.function.partition(":")
         function = getattr(importlib.import_module(module), name)
-        record = function(context, *prepared.records.values())
+        # A project's code may name its files as seen from the project's folder.
+        with contextlib.chdir(project.root):
+            record = function(context, *prepared.records.values())
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if not isinstance(record, Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ REMEDIES = {
     errno.EFBIG: "the file would be larger than this system allows (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
+
+# Code that is not the user's: Penstock, the standard library, and what has no file.
+FOREIGN = (f"{Path(__file__).parents[1]}/", f"{sysconfig.get_path('stdlib')}/", "<")
 
 
 @dataclass(frozen=True)
@@ -75,5 +79,6 @@ def translated(step: str) -> Iterator[None]:
 def _place(error: Exception) -> str:
     """The last line of the user's own that the error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and "penstock/" not in f.filename]
+    own = [f for f in frames if not f.filename.startswith(FOREIGN)]
+    own = [f for f in own if "site-packages" not in f.filename]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

@@ -62,14 +62,20 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def _files(project: Project, pattern: str) -> Inputs:
     absolute = pattern.startswith("/")
-    found = Path("/").glob(pattern[1:]) if absolute else project.root.glob(pattern)
-    files = sorted(path for path in found if path.is_file())
     return {
         f"file {path if absolute else os.path.relpath(path, project.root)}": project.digests.of(
             path
         )
-        for path in files
+        for path in matching(project, pattern)
     }
+
+
+def matching(project: Project, pattern: str) -> list[Path]:
+    """The files that a pattern of [data] sources names: below the project, or absolute."""
+    above = Path("/") if pattern.startswith("/") else project.root
+    found = above.glob(pattern.lstrip("/"))
+    files = (file for path in found for file in (path.rglob("*") if path.is_dir() else [path]))
+    return sorted({file for file in files if file.is_file()})
 
 
 def _setting(project: Project, path: str) -> Any:
@@ -94,7 +100,7 @@ def _shown(value: str | None) -> str:
 
 
 def _set_difference(old: str, new: str) -> str:
-    before, after = set(old.split(", ")), set(new.split(", "))
+    before, after = set(old.split("; ")), set(new.split("; "))
     signs = [f"+ {item}" for item in sorted(after - before)]
     signs += [f"- {item}" for item in sorted(before - after)]
     return ", ".join(signs) or "another order"

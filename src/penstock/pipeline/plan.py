@@ -6,13 +6,14 @@ Every orchestrator renders this. The standard plan is the seed of every project;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from penstock.errors import ProjectError
 from penstock.pipeline.source import CustomStep, custom_steps
 from penstock.project import Project
+from penstock.records import kind_named
 
 STEPS = "penstock.pipeline.steps"
 
@@ -28,7 +29,7 @@ class Step:
     code: tuple[str, ...] = ()  # functions of the project it runs, file:name, or whole files
     files: tuple[str, ...] = ()  # other files of the project it reads, as globs
     params: tuple[str, ...] = ()  # sections of params.yaml
-    world: tuple[str, ...] = ()  # what it reads that no record holds: "champion"
+    world: tuple[str, ...] = ()  # what it reads that no record holds: champion, as_of
     warm: tuple[str, ...] = ()  # heavy modules it will import
     custom: bool = False
 
@@ -41,6 +42,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         reads=("data",),
         code=("pipeline.py:extract",),
         params=("seed", "extract"),
+        world=("as_of",),
         warm=("pyarrow.parquet", "pandas", "dvc.repo"),
     ),
     Step(
@@ -168,12 +170,13 @@ def plan_of(project: Project) -> Plan:
     """The standard plan with the project's own steps in it. Runs none of the project's code."""
     standard = [_fitted(step, project) for step in STANDARD_PLAN]
     plan = weave(standard, custom_steps(project.root / "pipeline.py"))
-    for step in plan.steps:
-        plan.sources(step)  # an impossible plan is refused before anything runs
+    for step in plan.steps:  # an impossible plan is refused before anything runs
+        plan.sources(step)
+        _require_known(step)
     return plan
 
 
-def weave(standard: Iterable[Step], own: Iterable[CustomStep]) -> Plan:
+def weave(standard: Iterable[Step], own: Sequence[CustomStep]) -> Plan:
     """Places custom steps: after what they name, and before what they name."""
     steps = {step.name: step for step in standard}
     for custom in own:
@@ -204,6 +207,16 @@ def weave(standard: Iterable[Step], own: Iterable[CustomStep]) -> Plan:
             target = steps[custom.before]
             steps[custom.before] = replace(target, after=(*target.after, custom.name))
     return Plan(_sorted(steps))
+
+
+def _require_known(step: Step) -> None:
+    try:
+        kind_named(step.gives or "StepDone")
+    except KeyError:
+        raise ProjectError(
+            f"step {step.name} gives a {step.gives}, which is no record that Penstock knows",
+            hint="return one of the records of penstock.records, or nothing",
+        ) from None
 
 
 def _sorted(steps: Mapping[str, Step]) -> tuple[Step, ...]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from penstock.errors import ProjectError
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
 
 @dataclass(frozen=True)
 class CustomStep:
@@ -28,7 +30,7 @@ def custom_steps(file: Path) -> tuple[CustomStep, ...]:
     """The functions marked with `@step`, in the order of the file."""
     if not file.is_file():
         return ()
-    functions = (node for node in _parse(file).body if isinstance(node, ast.FunctionDef))
+    functions = (node for node in _parse(file).body if isinstance(node, Function))
     return tuple(
         _custom_step(function, mark, file)
         for function in functions
@@ -57,23 +59,23 @@ def code_digests(root: Path, code: str) -> dict[str, str]:
     if function and not nodes:
         return {}
     found = {f"code {code}": _digest(nodes)}
-    pending, seen = list(_local_modules(nodes, root)), {file}
+    pending, seen = list(_local_modules(nodes, file, root)), set[Path]()
     while pending:
         module = pending.pop()
         if module not in seen:
             seen.add(module)
             body = _parse(module).body
             found[f"code {module.relative_to(root).as_posix()}"] = _digest(body)
-            pending.extend(_local_modules(body, root))
+            pending.extend(_local_modules(body, module, root))
     return found
 
 
 def _parse(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        return ast.parse(file.read_bytes(), filename=str(file))
     except SyntaxError as error:
         raise ProjectError(
-            f"{file}:{error.lineno}: not valid Python: {error.msg}", hint="correct the line"
+            f"{file}:{error.lineno or 1}: not valid Python: {error.msg}", hint="correct the line"
         ) from None
 
 
@@ -83,34 +85,56 @@ def _is_step(mark: ast.expr) -> bool:
     return name == "step"
 
 
-def _custom_step(function: ast.FunctionDef, mark: ast.expr, file: Path) -> CustomStep:
+def _custom_step(function: Function, mark: ast.expr, file: Path) -> CustomStep:
     where = f"{file}:{function.lineno}"
-    places = {"after": "", "before": ""}
-    for keyword in mark.keywords if isinstance(mark, ast.Call) else ():
-        value = keyword.value
-        if keyword.arg not in places or not isinstance(value, ast.Constant):
-            raise ProjectError(
-                f"{where}: @step of {function.name!r} takes only after= and before=, plain strings",
-                hint='write @step(after="validate_data")',
-            )
-        places[keyword.arg] = str(value.value)
-    if not any(places.values()):
-        raise ProjectError(
-            f"{where}: @step of {function.name!r} does not say where it belongs",
-            hint='write @step(after="validate_data"), or before="train_model"',
-        )
-    parameters = [p for p in function.args.args if p.arg != "context"]
-    for parameter in parameters:
-        if parameter.annotation is None:
-            raise ProjectError(
-                f"{where}: parameter {parameter.arg!r} of step {function.name!r} has no annotation",
-                hint="annotate it with the record it takes, such as dataset: DatasetVersion",
-            )
-    takes = tuple(_kind(p.annotation) for p in parameters if p.annotation is not None)
+    places = _places(function.name, mark, where)
+    takes = tuple(_taken(function, where))
     gives = _kind(function.returns) if function.returns is not None else ""
     return CustomStep(
         function.name, function.lineno, places["after"], places["before"], takes, gives
     )
+
+
+def _places(name: str, mark: ast.expr, where: str) -> dict[str, str]:
+    places = {"after": "", "before": ""}
+    for keyword in mark.keywords if isinstance(mark, ast.Call) else ():
+        value = getattr(keyword.value, "value", None)
+        if keyword.arg not in places or not isinstance(value, str):
+            raise ProjectError(
+                f"{where}: @step of {name!r} takes only after= and before=, plain strings",
+                hint='write @step(after="validate_data")',
+            )
+        places[keyword.arg] = value
+    if not any(places.values()):
+        raise ProjectError(
+            f"{where}: @step of {name!r} does not say where it belongs",
+            hint='write @step(after="validate_data"), or before="train_model"',
+        )
+    return places
+
+
+def _taken(function: Function, where: str) -> Iterator[str]:
+    """The kinds of record that the step is called with, one after the other behind the context."""
+    given, name = function.args, function.name
+    first, *parameters = (p.arg for p in given.args) if given.args else ("",)
+    if isinstance(function, ast.AsyncFunctionDef) or first != "context" or _others(given):
+        raise ProjectError(
+            f"{where}: step {name!r} cannot be called as step(context, record, …)",
+            hint=f"write def {name}(context, dataset: DatasetVersion), without async, * or **",
+        )
+    kinds = [_kind(p.annotation) if p.annotation else "" for p in given.args[1:]]
+    for parameter, kind in zip(parameters, kinds, strict=True):
+        if not kind or kinds.count(kind) > 1:
+            fault = f"takes a second {kind}" if kind else "has no annotation"
+            raise ProjectError(
+                f"{where}: parameter {parameter!r} of step {name!r} {fault}",
+                hint="annotate it with the record it takes, such as dataset: DatasetVersion",
+            )
+        yield kind
+
+
+def _others(given: ast.arguments) -> bool:
+    return bool(given.posonlyargs or given.vararg or given.kwonlyargs or given.kwarg)
 
 
 def _kind(annotation: ast.expr) -> str:
@@ -134,7 +158,8 @@ def _names_defined(node: ast.stmt) -> Iterator[str]:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             yield name
         case ast.Import(names=names) | ast.ImportFrom(names=names):
-            yield from (alias.asname or alias.name.partition(".")[0] for alias in names)
+            found = (alias.asname or alias.name.partition(".")[0] for alias in names)
+            yield from (name for name in found if name != "*")  # which may define anything
         case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
@@ -161,17 +186,25 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _local_modules(nodes: list[ast.stmt], root: Path) -> Iterator[Path]:
+def _local_modules(nodes: list[ast.stmt], file: Path, root: Path) -> Iterator[Path]:
+    """The files that `nodes` of `file` import: modules, and the packages that hold them."""
     for node in (inner for outer in nodes for inner in ast.walk(outer)):
         names: list[str] = []
+        base = root
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
-        for name in filter(None, names):
-            path = root / Path(*name.split("."))
-            yield from (f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file())
+            base = file.parents[node.level - 1] if node.level else root
+            names = [f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names]
+        for path in {base.joinpath(*parts) for name in names for parts in _beginnings(name)}:
+            files = (path.with_suffix(".py"), path / "__init__.py")
+            yield from (f for f in files if f.is_file() and root in f.parents)
+
+
+def _beginnings(dotted: str) -> Iterator[list[str]]:
+    """a.b.c -> a, a.b, a.b.c: importing a module runs the packages above it."""
+    parts = dotted.split(".")
+    return (parts[: length + 1] for length in range(len(parts)))
 
 
 def _digest(nodes: list[ast.stmt]) -> str:

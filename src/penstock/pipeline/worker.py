@@ -23,7 +23,7 @@ def work(
     environment: str,
     step: str,
     key: str,
-    run: dict[str, str],
+    run: dict[str, Any],
     records: dict[str, dict[str, Any]],
 ) -> None:
     """Sends `{"progress": …}` any number of times, then `{"record": …}` or `{"error": …}`."""
@@ -37,17 +37,19 @@ def work(
         plan = plan_of(opened)
         done = {name: from_json(record) for name, record in records.items()}
         database = open_database(opened)
-        prepared = prepare(plan, plan.step(step), opened, done, database)
+        as_of = datetime.fromisoformat(run["as_of"])
+        asked = as_of if run["as_of_asked"] else None
+        prepared = prepare(plan, plan.step(step), opened, done, database, asked)
         if prepared.key != key:
             raise StepError(
                 f"the settings or files of {step} were changed while the run was going on",
                 hint="run again",
             )
-        identity = RunIdentity(run["id"], datetime.fromisoformat(run["as_of"]))
+        identity = RunIdentity(run["id"], as_of)
         record = perform(prepared, opened, identity, database, progress)
     except GateRefused as refusal:
         report = to_json(refusal.report) if refusal.report else None
-        channel.send({"error": refusal.as_dict() | {"error": "GateFailed"}, "record": report})
+        channel.send({"error": refusal.as_dict(), "record": report})
     except PenstockError as error:
         channel.send({"error": error.as_dict()})
     else:

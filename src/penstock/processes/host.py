@@ -85,8 +85,9 @@ class Host:
         return Job(ours, self)
 
     def close(self) -> None:
-        """Ends the host; jobs end by themselves when their channels close."""
+        """Ends the host, even amid an import; jobs end by themselves when their channels close."""
         self._control.close()
+        self._process.kill()
         self._process.wait()
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import Engine, delete, select
 
-from penstock.state.tables import cache
+from penstock.state.tables import cache, upsert
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class StepCache:
         return self._first(select(cache).where(cache.c.step == step).order_by(newest).limit(1))
 
     def put(self, entry: CacheEntry) -> None:
-        self.forget(entry.step, entry.key)
         with self._engine.begin() as connection:
-            connection.execute(insert(cache).values(**vars(entry)))
+            upsert(connection, cache, vars(entry))
 
     def forget(self, step: str, key: str | None = None) -> None:
         """Drops one entry, or all of a step."""

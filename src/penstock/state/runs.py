@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.engine import Row
 
-from penstock.state.tables import runs, steps
+from penstock.state.tables import runs, steps, upsert
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,17 @@ class Runs:
         now: datetime,
     ) -> None:
         """Starts a run; later tasks and attempts of an orchestrator's run go on with it."""
+        again = {"status": "running", "finished_at": None, "error": None}
+        first = {
+            "id": run_id,
+            "pipeline": pipeline,
+            "environment": environment,
+            "orchestrator": orchestrator,
+            "as_of": as_of,
+            "started_at": now,
+        }
         with self._engine.begin() as connection:
-            if connection.execute(select(runs.c.id).where(runs.c.id == run_id)).first():
-                connection.execute(
-                    update(runs)
-                    .where(runs.c.id == run_id)
-                    .values(status="running", finished_at=None, error=None)
-                )
-                return
-            connection.execute(
-                insert(runs).values(
-                    id=run_id,
-                    pipeline=pipeline,
-                    environment=environment,
-                    orchestrator=orchestrator,
-                    status="running",
-                    as_of=as_of,
-                    started_at=now,
-                )
-            )
+            upsert(connection, runs, first | again, change=tuple(again))
 
     def finish(
         self, run_id: str, status: str, now: datetime, error: dict[str, Any] | None = None
@@ -127,20 +119,18 @@ class Runs:
         error: dict[str, Any] | None = None,
     ) -> None:
         """Writes the present state of one step, in place of what was known of it."""
+        row = {
+            "run_id": run_id,
+            "step": step,
+            "status": status,
+            "attempts": attempts,
+            "started_at": started_at,
+            "finished_at": finished_at,
+            "record": record,
+            "error": error,
+        }
         with self._engine.begin() as connection:
-            connection.execute(delete(steps).where(steps.c.run_id == run_id, steps.c.step == step))
-            connection.execute(
-                insert(steps).values(
-                    run_id=run_id,
-                    step=step,
-                    status=status,
-                    attempts=attempts,
-                    started_at=started_at,
-                    finished_at=finished_at,
-                    record=record,
-                    error=error,
-                )
-            )
+            upsert(connection, steps, row)
 
     def list(self, limit: int = 20) -> list[RunRow]:
         """The latest runs, newest first, without their steps."""
@@ -152,7 +142,10 @@ class Runs:
         """One run with its steps in order of start; `run_id` may be a unique beginning."""
         with self._engine.connect() as connection:
             found = connection.execute(
-                select(runs).where(runs.c.id.startswith(run_id, autoescape=True)).limit(2)
+                select(runs)
+                .where(runs.c.id.startswith(run_id, autoescape=True))
+                .order_by(runs.c.id)  # the whole id stands before those that go on
+                .limit(2)
             ).all()
             exact = [row for row in found if row.id == run_id] or found
             if len(exact) != 1:

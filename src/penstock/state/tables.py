@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     Column,
+    Connection,
     DateTime,
     ForeignKey,
     Integer,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 REVISION = "0001"  # the newest migration
 
@@ -31,7 +34,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        # PostgreSQL answers in the zone of the session.
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 metadata = MetaData()
@@ -87,3 +93,18 @@ ledger = Table(
     Column("reason", Text, nullable=False),
     Column("details", JSON, nullable=False),
 )
+
+
+def upsert(
+    connection: Connection, table: Table, row: Mapping[str, Any], *, change: tuple[str, ...] = ()
+) -> None:
+    """Writes a row, or changes the one of the same key: `change` names the columns, else all.
+
+    One statement, so that two writers never collide.
+    """
+    # Both databases have ON CONFLICT; SQLAlchemy keeps it with the dialects.
+    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    keys = {column.name for column in table.primary_key}
+    changed = {name: row[name] for name in change or row.keys() - keys}
+    statement = insert(table).values(**row)
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))

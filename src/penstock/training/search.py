@@ -51,7 +51,12 @@ class Dimension:
 
 def space_of(search: Mapping[str, Any]) -> tuple[Dimension, ...]:
     """The search space in the section `search` of params.yaml. Raises `SettingsError`."""
-    return tuple(_dimension(name, spec) for name, spec in (search.get("space") or {}).items())
+    space = search.get("space") or {}
+    if not isinstance(space, Mapping):
+        raise SettingsError(
+            f"params.yaml: search.space is {space!r}", hint="write one 'name: {type: …}' a line"
+        )
+    return tuple(_dimension(name, spec) for name, spec in space.items())
 
 
 def run_search(
@@ -108,4 +113,6 @@ def _dimension(name: str, spec: Any) -> Dimension:
     low, high = spec.get("low"), spec.get("high")
     if not isinstance(low, int | float) or not isinstance(high, int | float) or low > high:
         raise SettingsError(f"{where}: low is {low!r} and high is {high!r}; low ≤ high is needed")
+    if spec.get("log") and low <= 0:
+        raise SettingsError(f"{where}: low is {low!r}; a logarithmic scale begins above 0")
     return Dimension(name, str(spec["type"]), low, high, bool(spec.get("log", False)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.errors import DataError, ProjectError
 from penstock.pipeline.context import StepContext
+from penstock.pipeline.inputs import matching
 from penstock.records import DatasetVersion
 
 
@@ -12,10 +13,7 @@ def extract_data(context: StepContext) -> DatasetVersion:
 
     project = context.project
     for source in project.settings.data.sources:
-        if (
-            not list(project.root.glob(source.lstrip("/")))
-            and not project.absolute(source).exists()
-        ):
+        if not matching(project, source):
             raise DataError(
                 f"[data] sources names {source!r}, and no such file is there",
                 hint="put the file there, or correct [data] sources",

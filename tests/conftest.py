@@ -1,0 +1,28 @@
+"""What more than one folder of tests needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.project import Project, open_project
+
+SMALLEST = '[project]\nname = "shop"\n'
+
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    """Opens a project made of the given files: `make_project(**{"params.yaml": "seed: 7"})`."""
+
+    def make(environment: str = "dev", **files: str) -> Project:
+        for name, text in ({"penstock.toml": SMALLEST} | files).items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        return open_project(tmp_path, environment)
+
+    return make

@@ -1,0 +1,96 @@
+"""The example project, smaller: the whole plan with Feast, and questions by entity key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from .conftest import User
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    folder = tmp_path_factory.mktemp("example")
+    subprocess.run([sys.executable, "-m", "penstock", "init", "churn"], cwd=folder, check=True)
+    user = User(folder / "churn")
+    user.edit("params.yaml", "customers: 10000", "customers: 1500")
+    user.edit("params.yaml", "trials: 12", "trials: 2")
+    user.variables |= {"PENSTOCK_LOAD_TEST_DURATION": "2s", "PENSTOCK_SERVING_REPLICAS": "1"}
+    yield user
+    user.penstock("serve", "--stop")
+
+
+@pytest.fixture(scope="module")
+def outcome(churn: User) -> dict[str, Any]:
+    return churn.run()
+
+
+def test_a_sensible_model_passes_every_gate(outcome: dict[str, Any]) -> None:
+    assert outcome["exit"] == 0, outcome["error"]
+    metrics = outcome["steps"]["evaluate_model"]["record"]["metrics"]
+    assert metrics["auc_roc"] >= 0.85
+    assert metrics["precision"] >= 0.80
+
+
+def test_a_careless_model_does_not(churn: User, outcome: dict[str, Any]) -> None:
+    churn.edit(
+        "features.py",
+        'FeatureService(name="churn_v1", features=[activity, account])',
+        'FeatureService(name="churn_v1", features=[account])',
+    )
+    careless = churn.run("--until", "register_model")
+    assert careless["exit"] == 1
+    assert "precision" in careless["error"]["message"]
+    assert careless["steps"]["register_model"]["status"] == "skipped"
+    churn.edit(
+        "features.py",
+        'FeatureService(name="churn_v1", features=[account])',
+        'FeatureService(name="churn_v1", features=[activity, account])',
+    )
+    assert churn.run("--until", "register_model")["exit"] == 0
+
+
+def test_one_training_row_per_label_row(churn: User, outcome: dict[str, Any]) -> None:
+    record = outcome["steps"]["feature_engineering"]["record"]
+    training = duckdb.read_parquet(str(churn.project / record["path"]))
+    asked = training.project("customer_id, event_timestamp").distinct()
+    assert training.shape[0] == record["rows"] == asked.shape[0]
+
+
+def test_customers_are_asked_about_by_key(churn: User, outcome: dict[str, Any]) -> None:
+    dataset = churn.project / outcome["steps"]["extract_data"]["record"]["path"]
+    known = duckdb.sql(
+        f"SELECT DISTINCT customer_id FROM '{dataset}' ORDER BY 1 LIMIT 3"
+    ).fetchall()
+    answer = churn.penstock("predict", *[f"customer_id={c}" for (c,) in known], "--json").json
+    assert len(answer["predictions"]) == 3
+    assert all(0 <= p <= 1 for p in answer["predictions"])
+    unknown = churn.penstock("predict", "customer_id=987654321")
+    assert unknown.status == 1
+    assert "nothing is known of customer_id=987654321" in unknown.err
+
+
+def test_a_suite_can_be_drafted_from_the_data(churn: User, outcome: dict[str, Any]) -> None:
+    drafted = churn.penstock("validate", "--suggest")
+    assert drafted.status == 0, drafted.text
+    assert (churn.project / "expectations" / "events.suggested.json").is_file()
+    checked = churn.penstock("validate", "--json")
+    assert checked.status == 0, checked.text
+    assert checked.json["passed"]
+    (churn.project / "expectations" / "events.suggested.json").unlink()
+
+
+def test_feast_itself_reads_the_registry(churn: User, outcome: dict[str, Any]) -> None:
+    from penstock.features.store import open_store
+
+    store = open_store(Path(churn.project), "churn")
+    assert [service.name for service in store.list_feature_services()] == ["churn_v1"]
+    assert {view.name for view in store.list_feature_views()} == {"activity", "account"}

@@ -1,0 +1,41 @@
+"""The documentation names what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from penstock.cli.table import COMMANDS
+from penstock.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "project.md").read_text()
+    free = {"gates"}  # tables whose keys are metrics
+    missing = [
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        if section not in free
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+        if f"`{key}`" not in page
+    ]
+    assert not missing
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [c.name for c in COMMANDS if f"`penstock {c.name}" not in readme] == []
+
+
+def test_pages_that_are_linked_exist() -> None:
+    import re
+
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.name}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert not broken
