@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 T = datetime(2025, 6, 1, 12, tzinfo=UTC)
 HOUR, DAY, MICROSECOND = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
-TIME, CREATED = pa.timestamp("us", "UTC"), "created"
+INT, TIME, CREATED = pa.int64(), pa.timestamp("us", "UTC"), "created"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class View:
     keys: dict[str, pa.DataType]
     rows: Sequence[tuple[Any, ...]]  # the keys, event time, value, and created where it is declared
     ttl: timedelta = timedelta(0)
-    value: pa.DataType = pa.int64()
+    value: pa.DataType = INT
     created: bool = False
 
     @property
@@ -187,7 +187,7 @@ def test_of_facts_of_the_same_moment_the_last_in_the_file_wins(tmp_path: Path) -
 
 
 def test_the_row_created_last_wins_once_it_exists(tmp_path: Path) -> None:
-    """A correction that arrives later is not known before, and an old fact cannot undo a new one."""
+    """A correction is not known before it came, and an old fact does not undo a new one."""
     facts = [
         (1, T, 10, T + HOUR),  # known an hour later
         (1, T, 11, T + 3 * HOUR),  # corrects it

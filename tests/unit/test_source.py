@@ -16,11 +16,11 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes files: `write(pipeline="…", pkg__inner="…")`; returns the folder."""
+    """Writes files: `write(pipeline="…", **{"pkg/inner": "…"})`; returns the folder."""
 
     def write_files(**files: str) -> Path:
         for name, text in files.items():
-            file = tmp_path / f"{name.replace('__', '/')}.py"
+            file = tmp_path / f"{name}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         return tmp_path
@@ -100,7 +100,7 @@ def test_a_step_that_cannot_work_is_refused_with_its_line(
     ("content", "line"),
     [
         (b"import os\n\ndef extract(:\n", 3),
-        (b"x = 1\ny = 'caf\xe9'\n", 1),  # Python does not say where
+        (b"x = 1\ny = 'caf\xe9'\n", 2),
         (b"x = 1\x00\n", 1),
     ],
 )
@@ -207,8 +207,8 @@ def test_a_changed_helper_module_changes_only_who_imports_it(write: Write) -> No
 def test_local_modules_are_followed_however_they_are_imported(
     write: Write, line: str, found: set[str]
 ) -> None:
-    write(helpers="", pkg____init__="", pkg__inner="", other="")
-    write(relative__user="from .other import x", relative__other="")
+    write(helpers="", other="", **{"pkg/__init__": "", "pkg/inner": ""})
+    write(**{"relative/user": "from .other import x", "relative/other": ""})
     text = f"{line}\ndef train():\n    return helpers, pkg, inner, x, numpy, json, relative"
     assert set(digest(write, "train", pipeline=text)) == {
         "code pipeline.py:train",

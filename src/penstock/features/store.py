@@ -70,15 +70,16 @@ def views_of(store: Any, service: Any) -> list[Any]:
 
 def join_keys(store: Any, service: Any) -> tuple[str, ...]:
     """The columns that identify the entities of a service, in order of first use."""
+    keys = [key for p in service.feature_view_projections for key in keys_of(store, p)]
+    return tuple(dict.fromkeys(keys))
+
+
+def keys_of(store: Any, projection: Any) -> dict[str, str]:
+    """The columns that identify the entities of one view: as the service asks, as the view has."""
     entities = {entity.name: entity for entity in store.list_entities()}
-    keys: dict[str, None] = {}
-    for projection in service.feature_view_projections:
-        view = store.get_feature_view(projection.name)
-        for name in view.entities:
-            if name in entities and name != "__dummy":
-                key = entities[name].join_key
-                keys[projection.join_key_map.get(key, key)] = None
-    return tuple(keys)
+    view = store.get_feature_view(projection.name)
+    own = [entities[n].join_key for n in view.entities if n in entities and n != "__dummy"]
+    return {projection.join_key_map.get(key, key): key for key in own}
 
 
 def feature_names(service: Any) -> list[str]:

@@ -2,25 +2,32 @@
 
 Parsing reads the settings and the project's source as text; the tools are imported by the tasks.
 A gate that says no, and every failure that would only repeat itself, fails its task without the
-retries; e-mail and webhooks on failure are those of [notify].
+retries. Of a failure the team hears through [notify], by e-mail or webhook: from the task itself
+or, where the task was killed, from the run's callback.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import os
+import sys
+import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from penstock.errors import PenstockError
-from penstock.orchestrators.task import Task, run_task
-from penstock.pipeline.plan import Plan, plan_of
-from penstock.project import Project, open_project
+from penstock.errors import PenstockError, ProjectError
+from penstock.pipeline.plan import Plan, Step, plan_of
+from penstock.project import SETTINGS_FILE, Project, open_project
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+TERMINATED = 143  # the exit status of a process that SIGTERM ended
 
 
 def build_dag(file: str, environment: str | None = None) -> DAG:
@@ -28,10 +35,9 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
 
     `environment` chooses the settings; without it PENSTOCK_ENVIRONMENT does, else production.
     """
-    root = next(p for p in Path(file).resolve().parents if (p / "penstock.toml").is_file())
-    project = open_project(
-        root, environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
-    )
+    root = _root_of(Path(file).resolve())
+    environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
+    project = open_project(root, environment)
     settings, plan = project.settings.pipeline, plan_of(project)
     dag = DAG(
         dag_id=project.settings.project.name,
@@ -40,33 +46,41 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
         start_date=settings.start_date or EPOCH,
         catchup=settings.catchup,
         max_active_runs=1,
+        max_active_tasks=settings.workers,
         tags=list(project.settings.project.tags),
         default_args={
             "owner": project.settings.project.owner,
             "retries": settings.retries,
             "retry_delay": settings.retry_delay,
-            "email": list(project.settings.notify.emails),
-            # The task itself sends the mail, through [notify]; Airflow's own would be a second.
-            "email_on_failure": False,
         },
+        on_failure_callback=functools.partial(_close, project),
     )
-    tasks = {step.name: _operator(dag, project, plan, step.name) for step in plan.steps}
+    tasks = {step.name: _operator(dag, project, plan, step) for step in plan.steps}
     for step in plan.steps:
         for name in step.after:
             tasks[name] >> tasks[step.name]
     return dag
 
 
-def _operator(dag: DAG, project: Project, plan: Plan, name: str) -> PenstockStepOperator:
+def _root_of(file: Path) -> Path:
+    root = next((folder for folder in file.parents if (folder / SETTINGS_FILE).is_file()), None)
+    if root is None:
+        raise ProjectError(
+            f"no {SETTINGS_FILE} in any folder above {file}",
+            hint="keep the file in its project's dags/, and link it into Airflow's folder of DAGs",
+        )
+    return root
+
+
+def _operator(dag: DAG, project: Project, plan: Plan, step: Step) -> PenstockStepOperator:
     limits = project.settings.pipeline
-    step = plan.step(name)
     return PenstockStepOperator(
-        task_id=name,
+        task_id=step.name,
         dag=dag,
         project=str(project.root),
         environment=project.environment,
         needs=sorted({*plan.sources(step).values(), *step.after}),
-        execution_timeout=limits.timeouts.get(name, limits.timeout),
+        execution_timeout=limits.timeouts.get(step.name, limits.timeout),
     )
 
 
@@ -82,24 +96,58 @@ class PenstockStepOperator(BaseOperator):
         self.needs = needs  # the steps whose records it is given
 
     def execute(self, context: Any) -> dict[str, Any]:
-        instance, run = context["ti"], context["dag_run"]
+        from penstock.orchestrators.task import Task, run_task
+
+        instance = context["ti"]
         records = {name: instance.xcom_pull(task_ids=name) for name in self.needs}
         task = Task(
             step=self.task_id,
             run_id=context["run_id"],
-            as_of=_as_of(run),
+            as_of=_as_of(context["dag_run"]),
             attempt=instance.try_number,
-            last_attempt=instance.try_number > (self.retries or 0),
+            last_attempt=instance.try_number > instance.max_tries,
             orchestrator="airflow",
         )
         try:
-            return run_task(open_project(Path(self.project), self.environment), task, records)
+            with _quiet_tools():
+                return run_task(open_project(Path(self.project), self.environment), task, records)
         except PenstockError as error:
             told = f"{error.message}\n{error.hint}".strip()
             raise (AirflowException if error.transient else AirflowFailException)(told) from error
 
+    def on_kill(self) -> None:
+        """Ends the step, so that its end is recorded: on SIGTERM Airflow 3 does no more than call
+        this, and kills the process five seconds later. A timeout has ended the step already.
+        """
+        if not isinstance(sys.exception(), AirflowTaskTimeout):
+            raise SystemExit(TERMINATED)
+
 
 def _as_of(run: Any) -> datetime:
-    """The end of the run's data interval; the present for runs by hand that have none."""
-    moment = getattr(run, "data_interval_end", None) or getattr(run, "logical_date", None)
-    return moment.astimezone(UTC) if moment else datetime.now(UTC)
+    """The end of the run's data interval; for a run by hand that has none, when it was asked for.
+
+    Never the present: every task of a run, and every attempt, must see the same moment.
+    """
+    moment: datetime = run.data_interval_end or run.logical_date or run.run_after
+    return moment.astimezone(UTC)
+
+
+def _close(project: Project, context: Any) -> None:
+    """Called in Airflow's DAG processor when a run has failed."""
+    from penstock.orchestrators.task import close_run
+
+    step = context["ti"].task_id if "ti" in context else "a step"
+    close_run(project, context["run_id"], step, context.get("reason") or "no reason given")
+
+
+@contextlib.contextmanager
+def _quiet_tools() -> Iterator[None]:
+    """Keeps a task's log to what the step says; Airflow shows every tool's messages from INFO on.
+
+    Great Expectations 1.24 keeps a diary of its classes there. skops 0.16 looks for the home of a
+    thousand functions in all modules, and Airflow's deprecated ones warn at each look.
+    """
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"The `airflow\..* attribute is deprecated")
+        yield

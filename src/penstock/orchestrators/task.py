@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.errors import PenstockError, ResourceError
+from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.monitoring.notifications import deliver, failure_message
 from penstock.pipeline.execution import GateRefused, RunIdentity, cached, perform, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
-from penstock.records import from_json, to_json
+from penstock.records import Record, from_json, to_json
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
@@ -34,33 +34,56 @@ class Task:
     orchestrator: str
 
 
-def run_task(project: Project, task: Task, records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Runs a step, or finds it cached, and returns its record. Raises `PenstockError`."""
-    plan, database, started_at = plan_of(project), open_database(project), datetime.now(UTC)
-    runs = Runs(database)
-    runs.start(
-        task.run_id,
-        pipeline=project.settings.project.name,
-        environment=project.environment,
-        orchestrator=task.orchestrator,
-        as_of=task.as_of,
-        now=started_at,
-    )
-    note = _Note(runs, task, started_at)
-    note.write("running")
+def run_task(
+    project: Project, task: Task, records: Mapping[str, dict[str, Any] | None]
+) -> dict[str, Any]:
+    """Runs a step, or finds it cached, and returns its record. Raises `PenstockError`.
+
+    Whatever the orchestrator itself ends the task with, a timeout or a signal, is passed on.
+    """
+    plan, database = plan_of(project), open_database(project)
+    journal = _Journal(Runs(database), plan, task, datetime.now(UTC))
+    journal.open(project)
     try:
         status, record = _record(plan, project, task, records, database)
     except PenstockError as error:
-        report = error.report if isinstance(error, GateRefused) else None
-        note.write("failed", record=to_json(report) if report else None, error=error.as_dict())
-        if task.last_attempt or not error.transient:
-            runs.finish(task.run_id, "failed", datetime.now(UTC), error.as_dict())
-            tell_of_failure(project, task.run_id, task.step, error)
+        _failed(project, journal, error)
         raise
-    note.write(status, record=record)
-    _finish_if_last(runs, plan, task.run_id)
+    except BaseException as end:
+        _failed(project, journal, _interruption(task.step, end))
+        raise
+    journal.write(status, record=record)
     project.digests.save()
     return record
+
+
+def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
+    """What an orchestrator calls when it gives up a run: a task that was killed has told nobody.
+
+    Does nothing when a task of the run has recorded its failure, and so has told the team.
+    """
+    try:
+        runs = Runs(open_database(project))
+    except ResourceError as error:  # perhaps the very reason why the tasks could record nothing
+        tell_of_failure(project, run_id, step, error)
+        return
+    run, now = runs.get(run_id), datetime.now(UTC)
+    if run is not None and run.status == "failed":
+        return
+    unfinished = [row for row in run.steps if row.status == "running"] if run else []
+    error = next((from_dict(row.error) for row in unfinished if row.error), _death(step, reason))
+    for row in unfinished:
+        runs.record_step(
+            run_id,
+            row.step,
+            status="failed",
+            started_at=row.started_at,
+            finished_at=now,
+            attempts=row.attempts,
+            error=error.as_dict(),
+        )
+    runs.finish(run_id, "failed", now, error.as_dict())
+    tell_of_failure(project, run_id, step, error)
 
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
@@ -71,14 +94,40 @@ def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockErr
         deliver(title, body, project.settings.notify, log, failure=True)
 
 
+def _failed(project: Project, journal: _Journal, error: PenstockError) -> None:
+    """Records a failed attempt; the team hears of it when no other attempt follows."""
+    report = error.report if isinstance(error, GateRefused) else None
+    stored, task = to_json(report) if report else None, journal.task
+    if error.transient and not task.last_attempt:
+        journal.write("running", record=stored, error=error.as_dict())
+        return
+    journal.write("failed", record=stored, error=error.as_dict())
+    tell_of_failure(project, task.run_id, task.step, error)
+
+
+def _death(step: str, reason: str) -> PenstockError:
+    return StepInterrupted(
+        f"{step} ended without a word ({reason})",
+        hint="it was killed, or its worker died: see the task's log and the machine's memory",
+    )
+
+
+def _interruption(step: str, end: BaseException) -> StepInterrupted:
+    why = f"{type(end).__name__}: {end}".removesuffix(": ")
+    return StepInterrupted(
+        f"{step} was ended before it was done ({why})",
+        hint=f"if it needs longer, raise [pipeline] timeout, or timeouts.{step}",
+    )
+
+
 def _record(
     plan: Plan,
     project: Project,
     task: Task,
-    records: Mapping[str, dict[str, Any]],
+    records: Mapping[str, dict[str, Any] | None],
     database: Engine,
 ) -> tuple[str, dict[str, Any]]:
-    done = {name: from_json(record) for name, record in records.items()}
+    done = {name: _given(task, name, stored) for name, stored in records.items()}
     prepared = prepare(plan, plan.step(task.step), project, done, database, task.as_of)
     found = cached(prepared, project, database)
     if found is not None:
@@ -87,24 +136,38 @@ def _record(
     return "succeeded", to_json(perform(prepared, project, identity, database, _say))
 
 
+def _given(task: Task, name: str, stored: dict[str, Any] | None) -> Record:
+    if stored is None:
+        raise StepError(
+            f"{task.step} needs the record of {name}, and that task left none",
+            hint=f"perhaps it was marked as done by hand; clear {name}, so that it runs",
+        )
+    return from_json(stored)
+
+
 def _say(message: str, done: float | None = None) -> None:
     print(message if done is None else f"{message} ({done:.0%})", flush=True)
 
 
-def _finish_if_last(runs: Runs, plan: Plan, run_id: str) -> None:
-    run = runs.get(run_id)
-    ended = {s.step for s in run.steps if s.status in {"succeeded", "cached"}} if run else set()
-    if ended >= {step.name for step in plan.steps}:
-        runs.finish(run_id, "succeeded", datetime.now(UTC))
-
-
 @dataclass(frozen=True)
-class _Note:
-    """The row of this task."""
+class _Journal:
+    """The row of this task, and with it the status of the run that it belongs to."""
 
     runs: Runs
+    plan: Plan
     task: Task
     started_at: datetime
+
+    def open(self, project: Project) -> None:
+        self.runs.start(
+            self.task.run_id,
+            pipeline=project.settings.project.name,
+            environment=project.environment,
+            orchestrator=self.task.orchestrator,
+            as_of=self.task.as_of,
+            now=self.started_at,
+        )
+        self.write("running")
 
     def write(
         self,
@@ -122,3 +185,15 @@ class _Note:
             record=record,
             error=error,
         )
+        self._settle()
+
+    def _settle(self) -> None:
+        """One failed step fails the run, even while another goes on; the last success ends it."""
+        run = self.runs.get(self.task.run_id)
+        steps = run.steps if run else ()
+        failed = next((step for step in steps if step.status == "failed"), None)
+        done = {step.step for step in steps if step.status in {"succeeded", "cached"}}
+        if failed:
+            self.runs.finish(self.task.run_id, "failed", datetime.now(UTC), failed.error)
+        elif done >= {step.name for step in self.plan.steps}:
+            self.runs.finish(self.task.run_id, "succeeded", datetime.now(UTC))

@@ -72,8 +72,17 @@ def expected(kind: str, kwargs: Mapping[str, Any]) -> str:
     else:
         phrases = [*_phrases(kind, stated), *([allowed] if allowed else [])]
     if "row_condition" in stated:
-        phrases.append(f"where {stated['row_condition']}")
+        phrases.append(f"where {_condition(stated['row_condition'])}")
     return ", ".join(phrases)
+
+
+def _condition(condition: Any) -> str:
+    """GX 1.24 writes a condition as text or as {"column": {"name": …}, "operator", "parameter"}."""
+    if not isinstance(condition, Mapping) or "operator" not in condition:
+        return str(condition)
+    parameter = condition.get("parameter")
+    compared = "" if parameter is None else f" {show(parameter)}"
+    return f"{condition['column']['name']} {condition['operator']}{compared}"
 
 
 def _allowed(kind: str, mostly: Any) -> str:
@@ -97,6 +106,8 @@ def _phrases(kind: str, stated: Mapping[str, Any]) -> list[str]:
 
 
 def _phrase(kind: str, name: str, value: Any, *, exact: bool) -> str:
+    if value is True and name in ("or_equal", "double_sided"):
+        return f"{_words_of(kind)} {name.replace('_', ' ')}" if name == "or_equal" else "both sides"
     fallback = name.replace("_", " ") + " {}"
     phrase = BY_TYPE.get((kind, name)) or PHRASES.get(name, fallback)
     negation = "not " if "_to_not_" in kind else ""
@@ -111,6 +122,14 @@ def _argument(name: str, value: Any) -> str:
         return " or ".join(map(str, value))
     if name in ("column_set", "column_list"):
         return listing(value)
+    if name == "quantile_ranges":
+        pairs = zip(value["quantiles"], value["value_ranges"], strict=True)
+        return ", ".join(
+            f"{share:g} from {show(low)} to {show(high)}" for share, (low, high) in pairs
+        )
+    if name == "partition_object" and "values" in value:
+        pairs = zip(value["values"], value["weights"], strict=True)
+        return ", ".join(f"{show(item)} {100 * weight:.4g} %" for item, weight in pairs)
     return show(value)
 
 
