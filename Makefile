@@ -50,11 +50,9 @@ demo-clean:  ## stop the demo's endpoint and delete the demo
 	rm -rf demo
 
 .PHONY: airflow
-airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG (http://127.0.0.1:8080)
+airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG, on this machine only
 	@test -d demo/churn || $(BIN)/penstock init demo/churn
-	AIRFLOW_HOME=$(CURDIR)/airflow AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/demo/churn/dags \
-	AIRFLOW__CORE__LOAD_EXAMPLES=False AIRFLOW__API__HOST=127.0.0.1 \
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/airflow standalone
+	@$(BIN)/python scripts/local_airflow.py demo/churn --home airflow
 
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests

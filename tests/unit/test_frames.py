@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_an_empty_table_is_refused_by_its_source() -> None:
 
 def test_columns_of_the_same_name_are_refused() -> None:
     table = pa.Table.from_arrays([pa.array([1])] * 3, names=["a", "a", "b"])
-    with pytest.raises(DataError, match="columns of the same name: a$"):
+    with pytest.raises(DataError, match=r"columns of the same name: a$"):
         require_rows(table, "extract()")
 
 

@@ -141,9 +141,7 @@ def test_every_threshold_is_a_check_of_its_own_and_own_metrics_count() -> None:
 
 def test_a_champion_that_cannot_be_asked_does_not_let_pass() -> None:
     champion = Champion("s@1", None, "the champion needs age")
-    report = evaluate(
-        LABEL, GOOD, gates(), threshold=0.5, subject="d", seed=1, champion=champion
-    )
+    report = evaluate(LABEL, GOOD, gates(), threshold=0.5, subject="d", seed=1, champion=champion)
     assert not report.passed
     assert "the champion needs age" in report.checks[0].reason
 
@@ -184,7 +182,11 @@ def test_the_endpoint_must_answer_as_the_offline_model_does(
 
 
 def test_the_load_test_is_judged_by_its_thresholds() -> None:
-    rules = {"latency_p95_ms": rule("< 5"), "throughput_qps": rule("> 90"), "error_rate": rule("< 0.01")}
+    rules = {
+        "latency_p95_ms": rule("< 5"),
+        "throughput_qps": rule("> 90"),
+        "error_rate": rule("< 0.01"),
+    }
     same = np.array([0.5])
     report = judge_endpoint(LOAD, same, same, rules, tolerance=1e-6, subject="d")
     assert {check.name for check in report.failures} == {"latency_p95_ms", "error_rate"}

@@ -133,9 +133,7 @@ def test_a_changed_setting_is_named(make_project: MakeProject) -> None:
     assert said == ['setting gates.model.f1 changed: ">= 0.2" → ">= 0.3"']
 
 
-def test_no_secret_is_an_input(
-    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_is_an_input(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_NOTIFY_SMTP_PASSWORD", "hunter2")
     monkeypatch.setenv("PENSTOCK_NOTIFY_URLS", "slack://hunter2")
     notify = next(step for step in STANDARD_PLAN if step.name == "notify_team")
@@ -153,9 +151,7 @@ def test_no_secret_is_an_input(
         ("none/*.csv", []),
     ],
 )
-def test_the_files_of_a_pattern(
-    make_project: MakeProject, pattern: str, found: list[str]
-) -> None:
+def test_the_files_of_a_pattern(make_project: MakeProject, pattern: str, found: list[str]) -> None:
     project = make_project(**{"raw/a.csv": "1", "raw/b.csv": "2", "raw/deep/c.csv": "3"})
     expected = [project.root / name for name in found]
     assert matching(project, pattern) == expected

@@ -51,9 +51,7 @@ def balance(context: Context, features: "records.FeatureSet", data: DatasetVersi
     )
     assert found == (
         CustomStep("profile", 7, "validate_data", "", ("DatasetVersion",), "GateReport"),
-        CustomStep(
-            "balance", 12, "profile", "train_model", ("FeatureSet", "DatasetVersion"), ""
-        ),
+        CustomStep("balance", 12, "profile", "train_model", ("FeatureSet", "DatasetVersion"), ""),
     )
     assert "pipeline" not in sys.modules
 

@@ -148,7 +148,8 @@ def test_a_part_has_the_features_and_not_the_keys_label_or_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "name"), [(slice(16, 20), "holdout"), (slice(12, 16), "validation"), (slice(12), "training")]
+    ("last", "name"),
+    [(slice(16, 20), "holdout"), (slice(12, 16), "validation"), (slice(12), "training")],
 )
 def test_a_part_with_one_class_is_refused_by_name(last: slice, name: str) -> None:
     rows = frame(days(*range(10)))
@@ -159,5 +160,5 @@ def test_a_part_with_one_class_is_refused_by_name(last: slice, name: str) -> Non
 
 
 def test_a_holdout_behind_all_rows_is_refused_with_their_times() -> None:
-    with pytest.raises(DataError, match="holdout part has 0 rows .* 2026-01-01 to 2026-01-03"):
+    with pytest.raises(DataError, match=r"holdout part has 0 rows .* 2026-01-01 to 2026-01-03"):
         split_by_time(frame(days(0, 1, 2)), FEATURES, training(holdout_from=day(9)), seed=0)

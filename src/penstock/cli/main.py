@@ -26,7 +26,9 @@ def run(arguments: Sequence[str]) -> int:
 
     module, _, name = options.handler.partition(":")
     try:
-        return int(getattr(import_module(module), name)(options) or 0)
+        status = int(getattr(import_module(module), name)(options) or 0)
+        sys.stdout.flush()  # here, where a reader that has gone is not yet an error
+        return status
     except PenstockError as error:
         return _explain(error, as_json=options.json)
     except KeyboardInterrupt:

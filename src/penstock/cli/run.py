@@ -13,7 +13,8 @@ from penstock.errors import UsageError
 
 def run(options: argparse.Namespace) -> int:
     from penstock.cli.watch import watcher_for
-    from penstock.orchestrators.local import run_plan, summary
+    from penstock.orchestrators.local import run_plan
+    from penstock.orchestrators.outcomes import summary
     from penstock.pipeline.plan import plan_of
     from penstock.state.database import open_database
 

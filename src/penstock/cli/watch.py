@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 
 from penstock.cli.output import MARKS, seconds
 from penstock.cli.sentences import sentence
-from penstock.orchestrators.local import RunOutcome, StepOutcome
+from penstock.orchestrators.outcomes import RunOutcome, StepOutcome
 from penstock.pipeline.plan import Plan
 from penstock.project import Project
 from penstock.records import Notice, Release

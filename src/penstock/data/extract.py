@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from penstock.data.versions import track
 from penstock.frames.checks import event_bounds, require_rows, require_unique
 from penstock.frames.convert import as_table, columns_of, write_parquet
-from penstock.data.versions import track
 from penstock.project import Project
 from penstock.records import DatasetVersion
 

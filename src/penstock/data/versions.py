@@ -40,10 +40,7 @@ def _open(root: Path) -> Iterator[Any]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    if not (root / ".dvc").is_dir():
-        repo = _initialised(root)
-    else:
-        repo = Repo(str(root))
+    repo = Repo(str(root)) if (root / ".dvc").is_dir() else _initialised(root)
     try:
         yield repo
     finally:

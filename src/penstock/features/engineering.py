@@ -128,7 +128,10 @@ def _labels(
 def _write_sources(
     root: Path, module: ModuleType, objects: list[Any], dataset: DatasetVersion
 ) -> datetime | None:
-    """Writes what batch_sources() gives, each table at its source's path; the latest time in it."""
+    """Writes what batch_sources() gives, each table at its source's path.
+
+    Gives the moment from which all of it is known: the latest event or creation.
+    """
     function = getattr(module, "batch_sources", None)
     if function is None:
         return None
@@ -141,10 +144,11 @@ def _write_sources(
                 hint=f"the sources are: {', '.join(sources) or 'none'}",
             )
         source, table = sources[name], as_table(value, f"batch_sources()[{name!r}]")
-        require_columns(table, (source.timestamp_field,), f"the source {name!r}")
+        times = tuple(filter(None, (source.timestamp_field, source.created_timestamp_column)))
+        require_columns(table, times, f"the source {name!r}")
         write_parquet(table, root / source.path)
-        newest = pc.max(table[source.timestamp_field]).cast(pa.timestamp("us", "UTC")).as_py()
-        latest = max(filter(None, (latest, newest)), default=None)
+        newest = (pc.max(table[time]).cast(pa.timestamp("us", "UTC")).as_py() for time in times)
+        latest = max(filter(None, (latest, *newest)), default=None)
     return latest
 
 

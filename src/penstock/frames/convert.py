@@ -1,4 +1,4 @@
-"""Whatever a project's function returns, as an Arrow table; and Parquet that is the same each time."""
+"""Whatever a project's function returns, as an Arrow table; and Parquet, always the same bytes."""
 
 from __future__ import annotations
 

@@ -149,5 +149,5 @@ def _quiet_tools() -> Iterator[None]:
     """
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"The `airflow\..* attribute is deprecated")
+        warnings.filterwarnings("ignore", message=r"The `airflow\.")
         yield

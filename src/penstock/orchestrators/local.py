@@ -6,63 +6,25 @@ one will need. What happens is told to a `Watcher`; the terminal is one of sever
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
-from penstock.errors import PenstockError, StepInterrupted, from_dict
+from penstock.errors import PenstockError
+from penstock.orchestrators.attempts import Attempts
+from penstock.orchestrators.outcomes import RunOutcome, StepOutcome, Watcher
 from penstock.orchestrators.task import tell_of_failure
-from penstock.pipeline.execution import Prepared, RunIdentity, cached, prepare
+from penstock.pipeline.execution import RunIdentity, cached, prepare
 from penstock.pipeline.failures import decide_retry
 from penstock.pipeline.plan import Plan, Step
-from penstock.processes import Host, Job
 from penstock.project import Project
-from penstock.records import Record, from_json, to_json
+from penstock.records import Record, to_json
 from penstock.state.cache import StepCache
 from penstock.state.runs import Runs, new_run_id
-
-
-class Watcher(Protocol):
-    """Is told what happens, from several threads."""
-
-    def run_started(self, run_id: str, steps: list[str]) -> None: ...
-    def waiting_for_other_run(self) -> None: ...
-    def step_started(self, step: str, attempt: int) -> None: ...
-    def step_progress(self, step: str, message: str, done: float | None) -> None: ...
-    def step_ended(self, outcome: StepOutcome) -> None: ...
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    step: str
-    status: str  # succeeded, cached, failed, skipped
-    seconds: float
-    record: Record | None = None
-    error: PenstockError | None = None
-    log: Path | None = None
-    attempts: int = 1
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    run_id: str
-    seconds: float
-    steps: tuple[StepOutcome, ...]
-
-    @property
-    def error(self) -> PenstockError | None:
-        return next((s.error for s in self.steps if s.error is not None), None)
-
-    def record(self, kind: type[Record]) -> Any:
-        return next((s.record for s in self.steps if isinstance(s.record, kind)), None)
 
 
 def run_plan(
@@ -85,11 +47,17 @@ def run_plan(
     except Timeout:
         watcher.waiting_for_other_run()
         lock.acquire()
-    with lock:
+    try:
         if rerun:
             StepCache(database).forget(plan.step(rerun).name)
-        run = _Run(plan, project, database, watcher, as_of or datetime.now(UTC), as_of)
-        return run.execute(_wanted(plan, until))
+        now = datetime.now(UTC)
+        identity = RunIdentity(new_run_id(now), as_of or now, asked=as_of is not None)
+        attempts = Attempts(plan, project, identity, watcher)
+        return _Run(plan, project, database, watcher, identity, attempts).execute(
+            _wanted(plan, until)
+        )
+    finally:
+        lock.release()
 
 
 def _wanted(plan: Plan, until: str | None) -> list[Step]:
@@ -106,24 +74,21 @@ class _Run:
     project: Project
     database: Engine
     watcher: Watcher
-    as_of: datetime
-    asked_as_of: datetime | None  # the same, where somebody asked for it
-    host: Host | None = None
+    identity: RunIdentity
+    attempts: Attempts
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
-    host_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def execute(self, wanted: list[Step]) -> RunOutcome:
         started, now = time.monotonic(), datetime.now(UTC)
         runs = Runs(self.database)
         runs.interrupt_abandoned(now)
-        self.identity = RunIdentity(new_run_id(now), self.as_of)
         runs.start(
             self.identity.id,
             pipeline=self.project.settings.project.name,
             environment=self.project.environment,
             orchestrator="local",
-            as_of=self.as_of,
+            as_of=self.identity.as_of,
             now=now,
         )
         self.watcher.run_started(self.identity.id, [step.name for step in wanted])
@@ -133,8 +98,7 @@ class _Run:
             runs.finish(self.identity.id, "interrupted", datetime.now(UTC))
             raise
         finally:
-            if self.host:
-                self.host.close()
+            self.attempts.close()
             self.project.digests.save()
         outcome = RunOutcome(
             self.identity.id,
@@ -190,7 +154,7 @@ class _Run:
                 if record is None:
                     self._record(step, "running", started_at, attempt)
                     self.watcher.step_started(step.name, attempt)
-                    record, error = self._attempt(prepared, log, upcoming)
+                    record, error = self.attempts.attempt(prepared, self.records, log, upcoming)
             except PenstockError as raised:
                 error = raised
             if error is None:
@@ -205,71 +169,6 @@ class _Run:
         self._record(step, status, started_at, attempt, record, error)
         seconds = time.monotonic() - begun
         return StepOutcome(step.name, status, seconds, record, error, log, attempt)
-
-    def _attempt(
-        self, prepared: Prepared, log: Path, upcoming: list[Step]
-    ) -> tuple[Record | None, PenstockError | None]:
-        """Runs a step in a job of the host, and listens until it ends."""
-        job = self._start(prepared, log)
-        for step in upcoming:
-            self._warm(step)
-        limits = self.project.settings.pipeline
-        limit = limits.timeouts.get(prepared.step.name, limits.timeout)
-        out_of_time = threading.Event()
-
-        def end() -> None:
-            out_of_time.set()
-            job.kill()
-
-        alarm = threading.Timer(limit.total_seconds(), end)
-        alarm.daemon = True
-        alarm.start()
-        record: Record | None = None
-        try:
-            while (message := job.channel.receive()) is not None:
-                if "progress" in message:
-                    self.watcher.step_progress(
-                        prepared.step.name, message["progress"], message["done"]
-                    )
-                    continue
-                if message.get("record"):
-                    record = from_json(message["record"])
-                return record, from_dict(message["error"]) if "error" in message else None
-        finally:
-            alarm.cancel()
-            job.kill()
-            job.close()
-        return None, _death(prepared.step.name, log, timed_out=out_of_time.is_set(), limit=limit)
-
-    def _start(self, prepared: Prepared, log: Path) -> Job:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._warm(prepared.step)
-        assert self.host is not None
-        sources = self.plan.sources(prepared.step).values()
-        needed = {*sources, *prepared.step.after}
-        return self.host.start(
-            "penstock.pipeline.worker:work",
-            {
-                "project": str(self.project.root),
-                "environment": self.project.environment,
-                "step": prepared.step.name,
-                "key": prepared.key,
-                "run": {
-                    "id": self.identity.id,
-                    "as_of": self.as_of.isoformat(),
-                    "as_of_asked": self.asked_as_of is not None,
-                },
-                "records": {n: to_json(r) for n, r in self.records.items() if n in needed},
-            },
-            log,
-        )
-
-    def _warm(self, step: Step) -> None:
-        with self.host_lock:
-            if self.host is None:
-                self.host = Host()
-                self.host.warm("penstock.pipeline.worker")
-        self.host.warm(*step.warm)
 
     def _record(
         self,
@@ -290,37 +189,3 @@ class _Run:
             record=to_json(record) if record else None,
             error=error.as_dict() if error else None,
         )
-
-
-def _death(step: str, log: Path, *, timed_out: bool, limit: Any) -> StepInterrupted:
-    if timed_out:
-        return StepInterrupted(
-            f"{step} ran longer than its timeout of {limit} and was ended",
-            hint=f"raise [pipeline] timeout, or timeouts.{step}; its log is {log}",
-        )
-    return StepInterrupted(
-        f"the process of {step} died without a result (killed, out of memory, or crashed)",
-        hint=f"see its log: {log}",
-    )
-
-
-def summary(outcome: RunOutcome) -> Mapping[str, Any]:
-    """The outcome as plain JSON values."""
-    error = outcome.error
-    return {
-        "run": outcome.run_id,
-        "status": "failed" if error else "succeeded",
-        "seconds": round(outcome.seconds, 3),
-        "error": error.as_dict() if error else None,
-        "steps": [
-            {
-                "step": step.step,
-                "status": step.status,
-                "seconds": round(step.seconds, 3),
-                "attempts": step.attempts,
-                "record": to_json(step.record) if step.record else None,
-                "error": step.error.as_dict() if step.error else None,
-            }
-            for step in outcome.steps
-        ],
-    }

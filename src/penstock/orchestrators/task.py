@@ -116,7 +116,7 @@ def _interruption(step: str, end: BaseException) -> StepInterrupted:
     why = f"{type(end).__name__}: {end}".removesuffix(": ")
     return StepInterrupted(
         f"{step} was ended before it was done ({why})",
-        hint=f"if it needs longer, raise [pipeline] timeout, or timeouts.{step}",
+        hint=f"its worker was stopped, or it needs longer than [pipeline] timeouts.{step} allows",
     )
 
 
@@ -132,7 +132,7 @@ def _record(
     found = cached(prepared, project, database)
     if found is not None:
         return "cached", to_json(found)
-    identity = RunIdentity(task.run_id, task.as_of)
+    identity = RunIdentity(task.run_id, task.as_of, asked=True)
     return "succeeded", to_json(perform(prepared, project, identity, database, _say))
 
 

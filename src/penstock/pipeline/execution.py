@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from pydantic import ValidationError
@@ -43,7 +44,19 @@ class Prepared:
 @dataclass(frozen=True)
 class RunIdentity:
     id: str
-    as_of: datetime
+    as_of: datetime  # UTC
+    asked: bool  # whether somebody asked for that moment, by hand or by schedule
+
+    @property
+    def asked_as_of(self) -> datetime | None:
+        return self.as_of if self.asked else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"id": self.id, "as_of": self.as_of.isoformat(), "asked": self.asked}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> RunIdentity:
+        return cls(stored["id"], datetime.fromisoformat(stored["as_of"]), stored["asked"])
 
 
 class GateRefused(GateFailed):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from penstock.errors import ProjectError
-from penstock.pipeline.source import CustomStep, custom_steps
+from penstock.pipeline.source import CustomStep, custom_steps, imported_modules
 from penstock.project import Project
 from penstock.records import kind_named
 
@@ -231,9 +231,11 @@ def _sorted(steps: Mapping[str, Step]) -> tuple[Step, ...]:
 
 
 def _fitted(step: Step, project: Project) -> Step:
-    """What of the standard plan depends on the project: its sources, and whether it uses Feast."""
+    """What of the standard plan depends on the project: its sources, and what its code imports."""
     if step.name == "extract_data":
-        return replace(step, files=project.settings.data.sources)
+        step = replace(step, files=project.settings.data.sources)
     if step.name == "feature_engineering" and not (project.root / "features.py").is_file():
-        return replace(step, warm=())
+        step = replace(step, warm=())
+    if any(code.startswith("pipeline.py:") for code in step.code):
+        step = replace(step, warm=step.warm + imported_modules(project.root / "pipeline.py"))
     return step

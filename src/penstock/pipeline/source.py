@@ -44,6 +44,20 @@ def defines(file: Path, name: str) -> bool:
     return file.is_file() and name in _definitions(_parse(file))
 
 
+def imported_modules(file: Path) -> tuple[str, ...]:
+    """The modules that a file imports at its top level, but for those that lie beside it."""
+    if not file.is_file():
+        return ()
+    found: dict[str, None] = {}
+    for node in _parse(file).body:
+        if isinstance(node, ast.Import):
+            found |= dict.fromkeys(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found[node.module] = None
+    beside = {path.stem for path in file.parent.iterdir()}
+    return tuple(name for name in found if name.partition(".")[0] not in beside)
+
+
 def code_digests(root: Path, code: str) -> dict[str, str]:
     """Digests of what `file.py:function`, or all of `file.py`, rests on within the project.
 

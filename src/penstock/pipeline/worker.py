@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,13 @@ def work(
         plan = plan_of(opened)
         done = {name: from_json(record) for name, record in records.items()}
         database = open_database(opened)
-        as_of = datetime.fromisoformat(run["as_of"])
-        asked = as_of if run["as_of_asked"] else None
-        prepared = prepare(plan, plan.step(step), opened, done, database, asked)
+        identity = RunIdentity.from_dict(run)
+        prepared = prepare(plan, plan.step(step), opened, done, database, identity.asked_as_of)
         if prepared.key != key:
             raise StepError(
                 f"the settings or files of {step} were changed while the run was going on",
                 hint="run again",
             )
-        identity = RunIdentity(run["id"], as_of)
         record = perform(prepared, opened, identity, database, progress)
     except GateRefused as refusal:
         report = to_json(refusal.report) if refusal.report else None

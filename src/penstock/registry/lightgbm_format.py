@@ -3,21 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
+from penstock.registry.signature import signature_of
 
 if TYPE_CHECKING:
     import pandas
 
 
-def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def load(
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
+) -> Callable[[pandas.DataFrame], Any]:
     """The booster's output; text columns become the categories that it was trained with."""
     import lightgbm
+
+    return _probability(lightgbm.Booster(model_str=data.decode()), features, threads=1)
+
+
+def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+    """The same, before it is saved."""
+    return _probability(booster_of(model), features, threads=0)
+
+
+def save(
+    model: Any,
+    folder: Path,
+    features: tuple[Column, ...],
+    _: tuple[str, ...],
+    requirements: list[str],
+) -> None:
+    import mlflow.lightgbm
+
+    mlflow.lightgbm.save_model(
+        booster_of(model),
+        str(folder),
+        signature=signature_of(features),
+        pip_requirements=requirements,
+    )
+
+
+def booster_of(model: Any) -> Any:
+    """The booster in a scikit-learn style model, or the booster itself."""
+    import lightgbm
+
+    booster = getattr(model, "booster_", model)  # LightGBM has no booster_ before it is fitted
+    if not isinstance(booster, lightgbm.Booster):
+        raise ModelError(
+            f"the {type(model).__name__} was not fitted", hint="train() returns model.fit(X, y)"
+        )
+    classes = list(getattr(model, "classes_", [0, 1]))
+    if classes != [0, 1]:
+        raise ModelError(f"the model's classes are {classes}, not 0 and 1")
+    return booster
+
+
+def _probability(
+    booster: Any, features: tuple[Column, ...], threads: int
+) -> Callable[[pandas.DataFrame], Any]:
+    """`threads` is LightGBM's num_threads; 0 is all there are."""
     import numpy
 
-    booster = lightgbm.Booster(model_str=data.decode())
     if booster.num_feature() != len(features):
         raise ModelError(
             f"the booster takes {booster.num_feature()} features, its signature names "
@@ -34,7 +82,7 @@ def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFram
             if column.name in codes:
                 values = values.map(codes[column.name])
             matrix[:, position] = values.to_numpy(dtype=numpy.float64, na_value=numpy.nan)
-        return booster.predict(matrix, num_threads=1)
+        return booster.predict(matrix, num_threads=threads)
 
     return probability
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError, PenstockError
 from penstock.records import Column
-from penstock.registry import lightgbm_format, onnx_format, skops_format, torch_format
+from penstock.registry.formats import FORMATS, Probability
 from penstock.registry.model_folder import model_digest, read_model_folder
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class LoadedModel:
 
     flavor: str
     features: tuple[Column, ...]
-    probability: Callable[[pandas.DataFrame], Any]
+    probability: Probability
 
     def predict(self, frame: pandas.DataFrame) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
         """Shape (rows,), float64, each within [0, 1]. The frame's columns may be in any order.
@@ -60,16 +59,10 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
     model is in a format that could run code: a pickle, a `code` folder, a custom loader.
     """
     described = read_model_folder(folder, digest)
-    data, features = described.data, described.features
     try:
-        if described.flavor == "lightgbm":
-            probability = lightgbm_format.load(data, features)
-        elif described.flavor == "sklearn":
-            probability = skops_format.load(data, trusted_types)
-        elif described.flavor == "pytorch":
-            probability = torch_format.load(data, features)
-        else:
-            probability = onnx_format.load(data, features)
+        probability = FORMATS[described.flavor].load(
+            described.data, described.features, trusted_types
+        )
     except PenstockError:
         raise
     except Exception as error:  # whatever the library raises on bytes that it cannot read
@@ -77,7 +70,7 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
             f"the {described.flavor} model in {folder} cannot be loaded: {error}",
             hint="was it saved with another version of the library?",
         ) from error
-    return LoadedModel(described.flavor, features, probability)
+    return LoadedModel(described.flavor, described.features, probability)
 
 
 def conform(frame: pandas.DataFrame, features: tuple[Column, ...]) -> pandas.DataFrame:

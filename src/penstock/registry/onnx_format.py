@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
 from penstock.registry.matrix import as_float32, positive_class, require_numbers
+from penstock.registry.signature import signature_of
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +25,9 @@ INPUT_TYPES = {
 }
 
 
-def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def load(
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
+) -> Callable[[pandas.DataFrame], Any]:
     """The graph's probability output. Session options and providers in `MLmodel` are ignored:
     options can name libraries to load."""
     import onnxruntime
@@ -39,6 +43,25 @@ def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFram
         return _positive(result)
 
     return probability
+
+
+def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+    """The same, before it is saved."""
+    return load(model.SerializeToString(), features)
+
+
+def save(
+    model: Any,
+    folder: Path,
+    features: tuple[Column, ...],
+    _: tuple[str, ...],
+    requirements: list[str],
+) -> None:
+    import mlflow.onnx
+
+    mlflow.onnx.save_model(
+        model, str(folder), signature=signature_of(features), pip_requirements=requirements
+    )
 
 
 def _feed(

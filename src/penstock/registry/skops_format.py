@@ -3,31 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
+from penstock.records import Column
+from penstock.registry.signature import signature_of
 from penstock.registry.trusted_types import TRUSTED_TYPES
 
 if TYPE_CHECKING:
     import pandas
 
 
-def load(data: bytes, trusted_types: tuple[str, ...]) -> Callable[[pandas.DataFrame], Any]:
+def load(
+    data: bytes, features: tuple[Column, ...], trusted: tuple[str, ...] = ()
+) -> Callable[[pandas.DataFrame], Any]:
     """The classifier's probability of its second class."""
     import skops.io
 
-    trusted = {*TRUSTED_TYPES, *trusted_types}
-    found = set(skops.io.get_untrusted_types(data=data))
-    if found - trusted:
-        raise ModelError(
-            f"the model holds types that were not reviewed: {', '.join(sorted(found - trusted))}",
-            hint="review them, then list them in [training] trusted_types",
-        )
-    model = skops.io.loads(data, trusted=sorted(found))
-    classes = getattr(model, "classes_", ())
-    if not hasattr(model, "predict_proba") or len(classes) != 2:
+    return fitted(skops.io.loads(data, trusted=_reviewed(data, trusted)), features)
+
+
+def fitted(model: Any, _: tuple[Column, ...] = ()) -> Callable[[pandas.DataFrame], Any]:
+    """The same, before it is saved."""
+    if not hasattr(model, "predict_proba") or len(getattr(model, "classes_", ())) != 2:
         raise ModelError(
             f"{type(model).__name__} does not give the probability of two classes",
             hint="expected a fitted classifier with predict_proba",
         )
     return lambda frame: model.predict_proba(frame)[:, 1]
+
+
+def save(
+    model: Any,
+    folder: Path,
+    features: tuple[Column, ...],
+    trusted: tuple[str, ...],
+    requirements: list[str],
+) -> None:
+    import mlflow.sklearn
+    import skops.io
+
+    try:
+        data = skops.io.dumps(model)
+    except Exception as error:  # whatever an object raises that cannot be taken apart
+        raise ModelError(
+            f"skops cannot save the model: {error}",
+            hint="use scikit-learn's own transformers and classifiers",
+        ) from error
+    mlflow.sklearn.save_model(
+        model,
+        str(folder),
+        serialization_format="skops",
+        skops_trusted_types=_reviewed(data, trusted),
+        signature=signature_of(features),
+        pip_requirements=requirements,
+    )
+
+
+def _reviewed(data: bytes, trusted: tuple[str, ...]) -> list[str]:
+    """The types in `data` that skops wants named. Raises `ModelError` if one was not reviewed."""
+    import skops.io
+
+    found = set(skops.io.get_untrusted_types(data=data))
+    unknown = sorted(found - {*TRUSTED_TYPES, *trusted})
+    if unknown:
+        raise ModelError(
+            f"the model holds types that were not reviewed: {', '.join(unknown)}",
+            hint="review their code, then list them in [training] trusted_types; "
+            "Penstock neither saves nor loads pickles",
+        )
+    return sorted(found)

@@ -13,11 +13,13 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
 from penstock.registry.matrix import as_float32, positive_class, require_numbers
+from penstock.registry.signature import matrix_signature
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +34,7 @@ ALLOWED_ENTRY = re.compile(
     r"|data/constants/(tensor_\d+|model_constants_config\.json)"
     r"|data/sample_inputs/model\.pt|models/model\.json"
 )
+LEAST = 2  # rows: torch.export treats a batch of one as a constant; a dynamic batch begins at two
 # sympy's own notation: Max(Integer(1), Symbol('s77', positive=True)). No other name, text or
 # attribute: `eval` and `chr` are within reach of an expression.
 SYMBOLIC = re.compile(
@@ -40,21 +43,61 @@ SYMBOLIC = re.compile(
 )
 
 
-def load(data: bytes, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def load(
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
+) -> Callable[[pandas.DataFrame], Any]:
     """The module's output for a float32 matrix of all features."""
     import torch
     from torch.export.pt2_archive._package import load_pt2
 
-    require_numbers(features, "PyTorch")
     _vet(data)
     torch.set_num_threads(1)
     # Not torch.export.load: on an error that one tries an older layout, which is all pickle.
-    module = load_pt2(io.BytesIO(data)).exported_programs["model"].module()
+    return _probability(load_pt2(io.BytesIO(data)).exported_programs["model"].module(), features)
+
+
+def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+    """The same, before it is saved."""
+    return _probability(model.eval(), features)
+
+
+def save(
+    model: Any,
+    folder: Path,
+    features: tuple[Column, ...],
+    _: tuple[str, ...],
+    requirements: list[str],
+) -> None:
+    """Exports the module by a batch of zeros: an example of real rows would stay in the folder."""
+    import mlflow.pytorch
+    import numpy
+
+    signature, metadata = matrix_signature(features)
+    try:
+        mlflow.pytorch.save_model(
+            model.eval(),
+            str(folder),
+            serialization_format="pt2",
+            input_example=numpy.zeros((LEAST, len(features)), numpy.float32),
+            signature=signature,
+            metadata=metadata,
+            pip_requirements=requirements,
+        )
+    except Exception as error:  # torch.export raises many kinds
+        raise ModelError(
+            f"the module cannot be exported: {str(error).splitlines()[0]}",
+            hint="torch.export needs a forward() without data-dependent control flow",
+        ) from error
+
+
+def _probability(module: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+    import torch
+
+    require_numbers(features, "PyTorch")
 
     def probability(frame: pandas.DataFrame) -> Any:
         batch = torch.from_numpy(as_float32(frame))
-        # torch.export treats a batch of one as a constant: a dynamic batch begins at two.
-        padded = batch.repeat(2, 1) if len(batch) == 1 else batch
+        padded = batch.repeat(LEAST, 1) if len(batch) == 1 else batch
         with torch.inference_mode():
             return positive_class(module(padded)[: len(batch)]).numpy()
 
