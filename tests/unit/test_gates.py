@@ -65,6 +65,7 @@ def test_what_is_not_a_number_is_said_to_be_that() -> None:
 
 
 CHAMPION = ChampionSettings(margin=0.01)
+takes_scikit_learn = pytest.mark.slow  # importing it alone takes seconds
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,7 @@ def gates(champion: str = "auc_roc", **model: str) -> GateSettings:
     return GateSettings.model_validate({"model": model, "champion": {"metric": champion}})
 
 
+@takes_scikit_learn
 @pytest.mark.parametrize("metric", ["auc_roc", "log_loss", "f1"])
 def test_a_model_is_held_against_the_champion_in_the_metric_s_own_direction(metric: str) -> None:
     assert judged(GOOD, gates(metric), champion=Champion("s@1", POOR)) == {"champion": True}
@@ -134,11 +136,13 @@ def test_a_model_is_held_against_the_champion_in_the_metric_s_own_direction(metr
     assert judged(GOOD, gates(metric), champion=Champion("s@1", GOOD)) == {"champion": True}
 
 
+@takes_scikit_learn
 def test_every_threshold_is_a_check_of_its_own_and_own_metrics_count() -> None:
     found = judged(GOOD, gates(auc_roc=">= 0.9", f1="< 0", profit="> 10"), extra={"profit": 11.0})
     assert found == {"auc_roc": True, "f1": False, "profit": True}
 
 
+@takes_scikit_learn
 def test_a_champion_that_cannot_be_asked_does_not_let_pass() -> None:
     champion = Champion("s@1", None, "the champion needs age")
     report = evaluate(LABEL, GOOD, gates(), threshold=0.5, subject="d", seed=1, champion=champion)
@@ -146,6 +150,7 @@ def test_a_champion_that_cannot_be_asked_does_not_let_pass() -> None:
     assert "the champion needs age" in report.checks[0].reason
 
 
+@takes_scikit_learn
 def test_without_thresholds_and_champion_the_report_says_so_and_passes() -> None:
     assert judged(GOOD, gates()) == {"no thresholds": True}
     assert judged(GOOD, gates(champion=""), champion=Champion("s@1", POOR)) == {
@@ -153,6 +158,7 @@ def test_without_thresholds_and_champion_the_report_says_so_and_passes() -> None
     }
 
 
+@takes_scikit_learn
 def test_an_unknown_metric_of_the_champion_is_a_mistake_in_the_settings() -> None:
     with pytest.raises(SettingsError, match=r"\[gates.champion\] metric is 'auc'"):
         judged(GOOD, gates("auc"), champion=Champion("s@1", POOR))

@@ -203,7 +203,7 @@ def test_each_step_stands_behind_all_it_needs_or_the_circle_is_named(
 
 
 def has_circle(pairs: list[tuple[str, str]]) -> bool:
-    """Whether what is left, when steps that nothing waits for are taken away again and again, stays."""
+    """Whether some steps are left when those that nothing waits for are taken away repeatedly."""
     while pairs:
         waiting = {earlier for earlier, _ in pairs}
         left = [(earlier, later) for earlier, later in pairs if later in waiting]

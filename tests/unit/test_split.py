@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import DataError
@@ -107,11 +107,12 @@ def frame(times: list[datetime]) -> pd.DataFrame:
     validation=st.floats(0, 1),
     explicit=st.none() | st.integers(0, 400),
 )
+@settings(max_examples=50, deadline=None)
 def test_what_is_scored_lies_later_than_what_was_learned(
     hours: list[int], gap: timedelta, holdout: float, validation: float, explicit: int | None
 ) -> None:
     times = [START + timedelta(hours=hour) for hour in hours]
-    settings = training(
+    asked = training(
         gap=gap,
         holdout=holdout,
         validation=validation,
@@ -119,7 +120,7 @@ def test_what_is_scored_lies_later_than_what_was_learned(
     )
     rows = frame(times)
     try:
-        split = split_by_time(rows, FEATURES, settings, seed=7)
+        split = split_by_time(rows, FEATURES, asked, seed=7)
     except DataError:
         assume(False)
         raise

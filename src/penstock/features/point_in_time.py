@@ -24,9 +24,8 @@ WITH ranked AS (
            row_number() OVER (ORDER BY happened, created NULLS FIRST, position) AS rank
     FROM facts WHERE happened IS NOT NULL
 ), latest AS (
-    SELECT DISTINCT {keys}, moment,
-           max(rank) OVER (PARTITION BY {keys} ORDER BY moment) AS rank
-    FROM ranked
+    SELECT {keys}, moment, max(max(rank)) OVER (PARTITION BY {keys} ORDER BY moment) AS rank
+    FROM ranked GROUP BY {keys}, moment
 )
 SELECT ranked.position
 FROM asked

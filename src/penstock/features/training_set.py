@@ -70,8 +70,7 @@ def features_by_feast(store: Any, service: Any, asked: pa.Table) -> pa.Table:
     """
     frame = asked.to_pandas()
     numbers = frame.groupby(list(frame.columns), dropna=False, sort=False).ngroup()
-    distinct = frame.drop_duplicates(ignore_index=True)
-    distinct[ROW] = distinct.index
+    distinct = frame.drop_duplicates(ignore_index=True).assign(**{ROW: range(numbers.nunique())})
     try:
         answer = store.get_historical_features(entity_df=distinct, features=service).to_df()
     except (KeyError, ValueError) as error:

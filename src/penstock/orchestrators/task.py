@@ -64,8 +64,8 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     """
     try:
         runs = Runs(open_database(project))
-    except ResourceError as error:  # perhaps the very reason why the tasks could record nothing
-        tell_of_failure(project, run_id, step, error)
+    except ResourceError as unreachable:  # perhaps the very reason why no task recorded anything
+        tell_of_failure(project, run_id, step, unreachable)
         return
     run, now = runs.get(run_id), datetime.now(UTC)
     if run is not None and run.status == "failed":

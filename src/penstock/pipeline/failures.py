@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from penstock.errors import PenstockError, ResourceError, UserCodeError
+from penstock.errors import PenstockError, ResourceError, StepError, UserCodeError
 
 REMEDIES = {
     errno.ENOSPC: "free some space on that disk and run again; nothing half-written was kept",
@@ -23,6 +23,10 @@ REMEDIES = {
     errno.EFBIG: "the file would be larger than this system allows (ulimit -f)",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
+
+# Waiting does not mend these.
+LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG}
+PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 # Code that is not the user's: Penstock, the standard library, and what has no file.
 FOREIGN = (f"{Path(__file__).parents[1]}/", f"{sysconfig.get_path('stdlib')}/", "<")
@@ -56,12 +60,16 @@ def translated(step: str) -> Iterator[None]:
         yield
     except PenstockError:
         raise
+    except PATH_ERRORS as error:
+        traceback.print_exc()
+        raise UserCodeError(
+            f"{_words_of(error)}{_place(error)}", hint="correct the path, or bring the file there"
+        ) from error
     except OSError as error:
         traceback.print_exc()
-        place = f" ({error.filename})" if error.filename else ""
-        raise ResourceError(
-            f"{error.strerror or error}{place}",
-            hint=REMEDIES.get(error.errno or 0, "see the step's log"),
+        kind = StepError if error.errno in LASTING else ResourceError
+        raise kind(
+            _words_of(error), hint=REMEDIES.get(error.errno or 0, f"see the log of {step}")
         ) from error
     except MemoryError as error:
         traceback.print_exc()
@@ -74,6 +82,12 @@ def translated(step: str) -> Iterator[None]:
             f"{type(error).__name__}: {error}{_place(error)}",
             hint=f"the traceback is in the log of {step}",
         ) from error
+
+
+def _words_of(error: OSError) -> str:
+    """What the system says, and of which file."""
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{place}"
 
 
 def _place(error: Exception) -> str:

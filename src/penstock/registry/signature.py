@@ -28,10 +28,11 @@ def features_of(frame: pandas.DataFrame) -> tuple[Column, ...]:
 
 
 def signature_of(features: tuple[Column, ...]) -> Any:
-    """Columns by name in, one probability a row out."""
+    """Columns by name in, any of which may be null; one probability a row out."""
     from mlflow.types import ColSpec, Schema
 
-    return _signature(Schema([ColSpec(MLFLOW_TYPES[c.type], c.name) for c in features]))
+    columns = [ColSpec(MLFLOW_TYPES[c.type], c.name, required=False) for c in features]
+    return _signature(Schema(columns))
 
 
 def matrix_signature(features: tuple[Column, ...]) -> tuple[Any, dict[str, Any]]:

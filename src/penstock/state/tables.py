@@ -45,7 +45,7 @@ metadata = MetaData()
 runs = Table(
     "runs",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", String(256), primary_key=True),
     Column("pipeline", String(64), nullable=False),
     Column("environment", String(16), nullable=False),
     Column("orchestrator", String(16), nullable=False),  # local, airflow
@@ -59,7 +59,7 @@ runs = Table(
 steps = Table(
     "steps",
     metadata,
-    Column("run_id", String(64), ForeignKey("runs.id"), primary_key=True),
+    Column("run_id", String(256), ForeignKey("runs.id"), primary_key=True),
     Column("step", String(64), primary_key=True),
     Column("status", String(16), nullable=False),  # running, succeeded, cached, failed, skipped
     Column("attempts", Integer, nullable=False),
@@ -76,7 +76,7 @@ cache = Table(
     Column("key", String(64), primary_key=True),
     Column("inputs", JSON, nullable=False),  # name -> digest or short value
     Column("record", JSON, nullable=False),
-    Column("run_id", String(64), nullable=False),
+    Column("run_id", String(256), nullable=False),
     Column("created_at", UtcDateTime, nullable=False, index=True),
 )
 
@@ -89,7 +89,7 @@ ledger = Table(
     Column("action", String(64), nullable=False, index=True),
     Column("subject", String(256), nullable=False, index=True),  # churn@3, staging
     Column("digest", String(64), nullable=False),  # of the artefact acted on
-    Column("run_id", String(64)),
+    Column("run_id", String(256)),
     Column("reason", Text, nullable=False),
     Column("details", JSON, nullable=False),
 )

@@ -12,7 +12,7 @@ down_revision = None
 def upgrade() -> None:
     op.create_table(
         "runs",
-        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("id", sa.String(256), primary_key=True),
         sa.Column("pipeline", sa.String(64), nullable=False),
         sa.Column("environment", sa.String(16), nullable=False),
         sa.Column("orchestrator", sa.String(16), nullable=False),
@@ -25,7 +25,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "steps",
-        sa.Column("run_id", sa.String(64), sa.ForeignKey("runs.id"), primary_key=True),
+        sa.Column("run_id", sa.String(256), sa.ForeignKey("runs.id"), primary_key=True),
         sa.Column("step", sa.String(64), primary_key=True),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(64), primary_key=True),
         sa.Column("inputs", sa.JSON, nullable=False),
         sa.Column("record", sa.JSON, nullable=False),
-        sa.Column("run_id", sa.String(64), nullable=False),
+        sa.Column("run_id", sa.String(256), nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False, index=True),
         if_not_exists=True,
     )
@@ -53,7 +53,7 @@ def upgrade() -> None:
         sa.Column("action", sa.String(64), nullable=False, index=True),
         sa.Column("subject", sa.String(256), nullable=False, index=True),
         sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("run_id", sa.String(64)),
+        sa.Column("run_id", sa.String(256)),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("details", sa.JSON, nullable=False),
         if_not_exists=True,
