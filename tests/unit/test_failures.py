@@ -17,6 +17,7 @@ from penstock.errors import (
     GateFailed,
     PenstockError,
     ResourceError,
+    StepError,
     StepInterrupted,
     UserCodeError,
 )
@@ -51,24 +52,31 @@ def raised(error: BaseException) -> PenstockError:
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"),
+    ("number", "remedy", "may_pass"),
     [
-        (errno.ENOSPC, "free some space on that disk"),
-        (errno.EACCES, "write permission"),
-        (errno.EROFS, "read-only"),
-        (errno.EMFILE, "ulimit -n"),
-        (errno.ECONNREFUSED, "see the step's log"),
+        (errno.ENOSPC, "free some space on that disk", True),
+        (errno.EACCES, "write permission", False),
+        (errno.EROFS, "read-only", False),
+        (errno.EMFILE, "ulimit -n", True),
+        (errno.ECONNREFUSED, "see the log of train_model", True),
     ],
 )
 def test_what_the_machine_refuses_is_told_with_the_place_and_a_remedy(
-    number: int, remedy: str, capfd: pytest.CaptureFixture[str]
+    number: int, remedy: str, may_pass: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     error = raised(OSError(number, os.strerror(number), "/data/out"))
-    assert type(error) is ResourceError
-    assert error.transient
+    assert isinstance(error, StepError)
+    assert error.transient == may_pass
     assert error.message == f"{os.strerror(number)} (/data/out)"
     assert remedy in error.hint
     assert "Traceback" in capfd.readouterr().err  # the log has it all
+
+
+def test_a_path_that_is_not_there_is_the_code_s_own_matter() -> None:
+    error = raised(FileNotFoundError(errno.ENOENT, "No such file or directory", "raw.csv"))
+    assert type(error) is UserCodeError
+    assert "raw.csv" in error.message
+    assert "test_failures.py:" in error.message
 
 
 def test_a_connection_that_fails_without_a_number_is_told_by_its_words() -> None:
