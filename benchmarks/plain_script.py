@@ -51,7 +51,7 @@ repo.push()
 
 # 2. validate
 import great_expectations as gx  # noqa: E402
-import great_expectations.expectations as gxe  # noqa: E402
+from great_expectations.expectations.registry import get_expectation_impl  # noqa: E402
 
 gx_context = gx.get_context(mode="ephemeral")
 gx_context.variables.progress_bars = {"globally": False}
@@ -64,8 +64,8 @@ batch = (
 document = json.loads(Path("expectations/events.json").read_text())
 suite = gx.ExpectationSuite(name="events")
 for expectation in document["expectations"]:
-    name = "".join(part.title() for part in expectation["type"].split("_"))
-    suite.add_expectation(getattr(gxe, name)(**expectation["kwargs"]))
+    kind = get_expectation_impl(expectation["type"])
+    suite.add_expectation(kind(**expectation["kwargs"]))
 assert batch.validate(suite).success
 
 # 3. features
@@ -236,7 +236,7 @@ def ready():
 @app.post("/predict")
 def predict(body: dict):
     found = store.get_online_features(features=service, entity_rows=body["entities"]).to_dict()
-    frame = pd.DataFrame({name: found[name] for name in booster.feature_name()})
+    frame = pd.DataFrame({name: found[name] for name in booster.feature_name()}).astype(float)
     return {"predictions": booster.predict(frame, num_threads=1).tolist()}
 """)
 import socket  # noqa: E402
