@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 from penstock.errors import PenstockError, StepInterrupted, from_dict
@@ -38,7 +39,7 @@ class Attempts:
         step, limits = prepared.step, self.project.settings.pipeline
         job = self._start(prepared, records, log)
         for following in upcoming:
-            self._warm(following)
+            self._prepare_for(following)
         alarm = _Alarm(job, limits.timeouts.get(step.name, limits.timeout))
         try:
             result = self._listen(job, step.name)
@@ -64,15 +65,19 @@ class Attempts:
             "run": self.run.as_dict(),
             "records": {n: to_json(r) for n, r in records.items() if n in needed},
         }
-        return self._warm(step).start(f"{WORKER}:work", arguments, log)
+        return self._host().start(f"{WORKER}:work", arguments, log, (WORKER, *step.warm))
 
-    def _warm(self, step: Step) -> Host:
+    def _host(self) -> Host:
         with self.starting:
-            if self.host is None:
-                self.host = Host()
-                self.host.warm(WORKER)
-        self.host.warm(*step.warm)
-        return self.host
+            self.host = self.host or Host()
+            return self.host
+
+    def _prepare_for(self, step: Step) -> None:
+        """What can be done for a step before its turn."""
+        self._host().warm(*step.warm)
+        if step.ahead:
+            module, _, name = step.ahead.partition(":")
+            getattr(import_module(module), name)(self.project)
 
     def _listen(self, job: Job, step: str) -> Result | None:
         """None when the process ended without a word."""

@@ -26,6 +26,8 @@ from penstock.records import Record, to_json
 from penstock.state.cache import StepCache
 from penstock.state.runs import Runs, new_run_id
 
+IN_VIEW = 3  # steps behind the one that runs for which the host already imports
+
 
 def run_plan(
     plan: Plan,
@@ -127,7 +129,7 @@ class _Run:
                     if any(name not in self.records for name in step.after):
                         self._note(StepOutcome(step.name, "skipped", 0.0))
                     else:
-                        running[pool.submit(self._one, step, waiting[:1])] = step
+                        running[pool.submit(self._one, step, waiting[:IN_VIEW])] = step
                 if not running:
                     continue
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -31,6 +31,7 @@ class Step:
     params: tuple[str, ...] = ()  # sections of params.yaml
     world: tuple[str, ...] = ()  # what it reads that no record holds: champion, as_of
     warm: tuple[str, ...] = ()  # heavy modules it will import
+    ahead: str = ""  # module:function(project) that may be called before the step's turn
     custom: bool = False
 
 
@@ -52,7 +53,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         takes=("DatasetVersion",),
         gives="DataReport",
         files=("expectations/*.json",),
-        warm=("great_expectations",),
+        warm=("sqlalchemy", "scipy.stats", "altair", "great_expectations"),
     ),
     Step(
         name="feature_engineering",
@@ -64,7 +65,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         code=("features.py",),
         files=("feature_store.yaml",),
         params=("features",),
-        warm=("duckdb", "feast", "dask.dataframe"),
+        warm=("duckdb", "fastapi", "dask.dataframe", "feast"),
     ),
     Step(
         name="train_model",
@@ -102,6 +103,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         takes=("FeatureSet", "ModelVersion"),
         gives="Release",
         reads=("serving", "training.trusted_types"),
+        ahead=f"{STEPS}.deploy_to_staging:start_endpoint",
     ),
     Step(
         name="run_integration_tests",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import threading
@@ -52,6 +53,10 @@ class Channel:
         if body is None or not descriptors:
             return None
         return dict(json.loads(body)), socket.socket(fileno=descriptors[0])
+
+    def has_message(self) -> bool:
+        """Whether receiving would not wait."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
         self._socket.close()

@@ -21,6 +21,8 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,13 +73,22 @@ class Host:
             with contextlib.suppress(OSError), self._ordering:
                 self._control.send({"warm": list(modules)})
 
-    def start(self, function: str, arguments: dict[str, Any], log: Path) -> Job:
+    def start(
+        self, function: str, arguments: dict[str, Any], log: Path, modules: Sequence[str] = ()
+    ) -> Job:
         """Runs `module:name(channel, **arguments)` in a new process whose output goes to `log`.
 
-        Returns when the process exists, that is when imports asked for before are done.
+        Returns when the process exists: after the import under way and those of `modules`, and
+        before any other that was asked for.
         """
         ours, theirs = Channel.pair()
-        order = {"start": function, "arguments": arguments, "log": str(log), "path": sys.path}
+        order = {
+            "start": function,
+            "arguments": arguments,
+            "log": str(log),
+            "path": sys.path,
+            "modules": list(modules) if FORK_AFTER_IMPORT_IS_SAFE else [],
+        }
         with self._ordering:
             self._control.send({"job": True})
             self._control.send(order, pass_on=theirs)
@@ -95,12 +106,24 @@ def serve(control: Channel) -> None:
     """The host's whole life: import what is asked, fork when asked, end when the owner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
-    while (message := control.receive()) is not None:
-        for module in message.get("warm", ()):
-            with contextlib.suppress(Exception):
-                importlib.import_module(module)  # a module that fails will fail in its step, aloud
+    waiting: deque[str] = deque()
+    while True:
+        if waiting and not control.has_message():
+            _import(waiting.popleft())
+            continue
+        message = control.receive()
+        if message is None:
+            return
+        waiting.extend(message.get("warm", ()))
         if "job" in message and (order := control.receive_with_socket()) is not None:
+            for module in order[0]["modules"]:
+                _import(module)
             _fork(control, *order)
+
+
+def _import(module: str) -> None:
+    with contextlib.suppress(Exception):  # a module that fails will fail in its job, aloud
+        importlib.import_module(module)
 
 
 def _fork(control: Channel, order: dict[str, Any], end: socket.socket) -> None:

@@ -61,6 +61,17 @@ def deploy(
     )
 
 
+def start_ahead(folder: Path, settings: ServingSettings, modules: tuple[str, ...]) -> None:
+    """Starts the gateway before there is a release, so that its imports are done when there is.
+
+    It serves nothing until then, and ends with the present process if none comes.
+    """
+    endpoint = EndpointFolder(folder.absolute())
+    endpoint.path.mkdir(parents=True, exist_ok=True)
+    if not _gateway_is_alive(endpoint):
+        _start_gateway(endpoint, settings, "--ahead", *modules)
+
+
 def status(folder: Path) -> EndpointStatus:
     """What the endpoint's gateway last said; `stopped` when none is alive."""
     endpoint = EndpointFolder(folder)
@@ -126,13 +137,15 @@ def _wait_until_live(
     )
 
 
-def _start_gateway(endpoint: EndpointFolder, settings: ServingSettings) -> subprocess.Popen[bytes]:
+def _start_gateway(
+    endpoint: EndpointFolder, settings: ServingSettings, *options: str
+) -> subprocess.Popen[bytes]:
     """In a session of its own: it outlives the command that deployed."""
     given = json.dumps(settings.model_dump(), default=timedelta.total_seconds)
     command = [sys.executable, "-m", gateway.__name__]
     with endpoint.gateway_log.open("ab") as log:
         return subprocess.Popen(
-            [*command, "--folder", str(endpoint.path), "--settings", given],
+            [*command, "--folder", str(endpoint.path), "--settings", given, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
@@ -35,17 +36,33 @@ WATCH_INTERVAL = 0.1  # seconds between two looks at release.json
 LOCK_TIMEOUT = 2.0  # seconds; others hold the lock for an instant, to ask whether a gateway lives
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """Why a gateway runs before there is a release for it."""
+
+    modules: tuple[str, ...]  # that the release will need
+    owner: int  # the process that will deploy it; without it the gateway ends
+
+
 class Gateway:
     """One endpoint, from its start to its end."""
 
-    def __init__(self, folder: EndpointFolder, settings: ServingSettings, port: socket.socket):
+    def __init__(
+        self,
+        folder: EndpointFolder,
+        settings: ServingSettings,
+        port: socket.socket,
+        ahead: Ahead | None = None,
+    ) -> None:
         self._folder = folder
+        self._ahead = ahead
         self._settings = settings
         self._port = port
         url = url_of(port)
         self._live = Live(url, int(settings.max_body_mb * 1_000_000))
         self._listener = Listener(application(self._live))
-        self._launcher = Launcher(folder.replica_log, settings.max_rows)
+        modules = ahead.modules if ahead else ()
+        self._launcher = Launcher(folder.replica_log, settings.max_rows, modules)
         self._retiring: set[asyncio.Task[None]] = set()
         self._status = EndpointStatus(
             state="starting", pid=os.getpid(), url=url, settings=settings_digest(settings)
@@ -82,12 +99,14 @@ class Gateway:
         self._folder.write_status(self._status)
 
     async def _watch(self) -> None:
-        seen = 0
+        seen = self._folder.revision() if self._ahead else 0
         while True:
             revision = self._folder.revision()
             if revision != seen:
-                seen = revision
+                seen, self._ahead = revision, None
                 await self._replace(revision)
+            elif self._ahead and os.getppid() != self._ahead.owner:
+                return  # nothing was deployed, and nobody is left who would
             await asyncio.sleep(WATCH_INTERVAL)
 
     async def _replace(self, revision: int) -> None:
@@ -132,7 +151,7 @@ def settings_digest(settings: ServingSettings) -> str:
     return digest_of(settings.model_dump(mode="json", exclude={"replicas"}))
 
 
-def run(folder: EndpointFolder, settings: ServingSettings) -> None:
+def run(folder: EndpointFolder, settings: ServingSettings, ahead: Ahead | None = None) -> None:
     """Runs the gateway in this process until it is told to stop.
 
     Raises `ServingError` when another gateway serves this folder, or the port is in use.
@@ -162,11 +181,13 @@ def run(folder: EndpointFolder, settings: ServingSettings) -> None:
             )
             raise
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(folder, settings, port))
+            runner.run(_serve(folder, settings, port, ahead))
 
 
-async def _serve(folder: EndpointFolder, settings: ServingSettings, port: socket.socket) -> None:
-    await Gateway(folder, settings, port).run()
+async def _serve(
+    folder: EndpointFolder, settings: ServingSettings, port: socket.socket, ahead: Ahead | None
+) -> None:
+    await Gateway(folder, settings, port, ahead).run()
 
 
 def main() -> None:
@@ -174,12 +195,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m penstock.serving.gateway")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument(
+        "--ahead", nargs="*", metavar="MODULE", help="start before a release is there"
+    )
     arguments = parser.parse_args()
+    ahead = None if arguments.ahead is None else Ahead(tuple(arguments.ahead), os.getppid())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # One thread a replica: they share the machine, and a row is too small to be worth splitting.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        run(EndpointFolder(arguments.folder), ServingSettings(**arguments.settings))
+        run(EndpointFolder(arguments.folder), ServingSettings(**arguments.settings), ahead)
     except ServingError as error:
         raise SystemExit(f"{error.message} {error.hint}") from error
 

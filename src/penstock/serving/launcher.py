@@ -24,20 +24,18 @@ WARM_MODULES = ("pandas", REPLICA)
 class Launcher:
     """Owned by the gateway. Replicas outlive the host, but not the gateway."""
 
-    def __init__(self, replica_log: Path, max_rows: int) -> None:
+    def __init__(self, replica_log: Path, max_rows: int, modules: tuple[str, ...] = ()) -> None:
         self._log = replica_log
         self._max_rows = max_rows
         # Not in the project: a Unix socket's path has at most 107 bytes, on macOS 103.
         self._sockets = Path(tempfile.mkdtemp(prefix="penstock-"))
         self._numbers = itertools.count()
         self._host = Host()
-        self._host.warm(*WARM_MODULES)
+        self._host.warm(*WARM_MODULES, *modules)
 
     def warm(self, spec: ReleaseSpec) -> None:
         """Imports what the release needs before its replicas are forked."""
-        libraries = _libraries(Path(spec.path))
-        features = [spec.features.module.partition(":")[0]] if spec.features else []
-        self._host.warm(*libraries, *features)
+        self._host.warm(*_modules_of(spec))
 
     async def launch(self, spec: ReleaseSpec) -> Replica:
         """A replica that is ready to answer. Raises `PenstockError` with the reason if it is not.
@@ -70,16 +68,14 @@ class Launcher:
             "max_rows": self._max_rows,
         }
         try:
-            job = self._host.start(f"{REPLICA}:run", arguments, self._log)
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log, _modules_of(spec))
         except OSError:
             job = None
         if job is None or not job.pid:
             log.warning("the host of the replicas died; starting another")
             self._host.close()
             self._host = Host()
-            self._host.warm(*WARM_MODULES)
-            self.warm(spec)
-            job = self._host.start(f"{REPLICA}:run", arguments, self._log)
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log, _modules_of(spec))
         return job
 
 
@@ -89,6 +85,13 @@ def _check(answer: dict[str, Any] | None, replica_log: Path) -> None:
     if "error" in answer:
         error: PenstockError = from_dict(answer)
         raise error
+
+
+def _modules_of(spec: ReleaseSpec) -> tuple[str, ...]:
+    """What a replica of this release imports, so that it is imported once for all of them."""
+    source = spec.features
+    features = (*source.warm, source.module.partition(":")[0]) if source else ()
+    return (*WARM_MODULES, *_libraries(Path(spec.path)), *features)
 
 
 def _libraries(model: Path) -> list[str]:

@@ -22,6 +22,7 @@ class FeatureSource(Record):
 
     module: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")  # package.module:Class
     arguments: dict[str, Any] = Field(default_factory=dict)
+    warm: tuple[str, ...] = ()  # heavy modules it will import
 
 
 class ReleaseSpec(Record):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from penstock.audit.ledger import Ledger
 from penstock.pipeline.context import StepContext
+from penstock.project import Project
 from penstock.records import FeatureSet, ModelVersion, Release
 
 if TYPE_CHECKING:
     from penstock.serving.release import FeatureSource
 
 ENDPOINT = "staging"
+FEATURE_MODULES = ("feast",)  # what reading online features imports
 
 
 def deploy_to_staging(context: StepContext, features: FeatureSet, version: ModelVersion) -> Release:
@@ -45,6 +47,14 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
     return release
 
 
+def start_endpoint(project: Project) -> None:
+    """Called while models are still trained: the endpoint's imports cost no time then."""
+    from penstock.serving.endpoint import start_ahead
+
+    modules = FEATURE_MODULES if (project.root / "features.py").is_file() else ()
+    start_ahead(project.endpoint(ENDPOINT), project.settings.serving, ("lightgbm", *modules))
+
+
 def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource | None:
     """How the replicas read features by entity key; None where the project has no Feast service."""
     from penstock.serving.release import FeatureSource
@@ -53,6 +63,7 @@ def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource
         return None
     return FeatureSource(
         module="penstock.features.online:OnlineFeatures",
+        warm=FEATURE_MODULES,
         arguments={
             "root": str(context.project.root),
             "name": context.project.settings.project.name,
