@@ -56,7 +56,7 @@ airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG, on this 
 
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests
-	$(PYTEST) tests
+	$(PYTEST) tests -n 2 --dist loadfile
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev  ## run the tests that take milliseconds
