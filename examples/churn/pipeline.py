@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from simulator import simulate
 
-from penstock import Context
+from penstock import Context, TrainingSet
 
 if TYPE_CHECKING:
     from lightgbm import LGBMClassifier
-
-    from penstock.training.split import Part
 
 
 def extract(context: Context) -> pd.DataFrame:
@@ -25,7 +23,7 @@ def extract(context: Context) -> pd.DataFrame:
     return in_order.drop_duplicates("event_id", keep="first", ignore_index=True)
 
 
-def train(training_set: Part, params: dict[str, Any]) -> LGBMClassifier:
+def train(training_set: TrainingSet, params: dict[str, Any]) -> LGBMClassifier:
     """Gradient-boosted trees; `params` are those of params.yaml, with the search's choices."""
     from lightgbm import LGBMClassifier  # a heavy import that extract() can do without
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.authoring import Context, step
+    from penstock.authoring import Context, TrainingSet, step
 
 __version__ = "0.1.0"
 
-__all__ = ["Context", "__version__", "step"]
+__all__ = ["Context", "TrainingSet", "__version__", "step"]
 
 
 def __getattr__(name: str) -> Any:
     # Only when asked for: `penstock --help` shall cost little more than Python itself.
-    if name in {"Context", "step"}:
+    if name in {"Context", "TrainingSet", "step"}:
         from penstock import authoring
 
         return getattr(authoring, name)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import pandas
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,6 +34,19 @@ class Context:
     seed: int  # the only source of randomness a step should use
     scratch: Path  # an empty folder, removed when the step ends
     progress: Callable[..., None] = _silent  # progress("reading 1997", 0.25)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The rows that train() learns from, or those that evaluate() judges by."""
+
+    X: pandas.DataFrame  # features, one column each, in the model's order
+    y: pandas.Series[Any]  # int8, 0 or 1
+    event_timestamps: pandas.Series[Any]  # label times: datetime64, UTC
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.X)
 
 
 def step(*, after: str = "", before: str = "") -> Callable[[Function], Function]:

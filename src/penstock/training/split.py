@@ -12,30 +12,18 @@ from functools import cached_property
 
 import pandas as pd
 
+from penstock.authoring import TrainingSet
 from penstock.errors import DataError
 from penstock.records import FeatureSet
 from penstock.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows of a training set as a project's train() sees them."""
-
-    X: pd.DataFrame  # features, one column each, in the model's order
-    y: pd.Series  # int8, 0 or 1
-    event_timestamps: pd.Series  # datetime64, UTC
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-
-@dataclass(frozen=True)
 class Split:
-    train: Part  # fits the candidates of the search
-    validation: Part  # scores them
-    development: Part  # both, and the gap between them: fits the final model
-    holdout: Part  # judges it, once
+    train: TrainingSet  # fits the candidates of the search
+    validation: TrainingSet  # scores them
+    development: TrainingSet  # both, and the gap between them: fits the final model
+    holdout: TrainingSet  # judges it, once
     holdout_from: datetime
 
 
@@ -91,7 +79,7 @@ def split_by_time(
     )
 
 
-def part_from(frame: pd.DataFrame, features: FeatureSet, start: datetime, seed: int) -> Part:
+def part_from(frame: pd.DataFrame, features: FeatureSet, start: datetime, seed: int) -> TrainingSet:
     """The rows from a label time on: the held-out part, for those who know where it begins."""
     return _Cutter(frame, features, seed).part("holdout", frame[features.timestamp] >= start)
 
@@ -106,7 +94,7 @@ class _Cutter:
     def names(self) -> list[str]:
         return [column.name for column in self.features.features]
 
-    def part(self, name: str, chosen: pd.Series) -> Part:
+    def part(self, name: str, chosen: pd.Series) -> TrainingSet:
         rows = self.frame[chosen]
         label = rows[self.features.label]
         if set(label.unique()) != {0, 1}:
@@ -118,7 +106,7 @@ class _Cutter:
                 hint="check [training] holdout_from, holdout, validation and gap",
             )
         rows = rows.reset_index(drop=True)
-        return Part(
+        return TrainingSet(
             rows[self.names], rows[self.features.label], rows[self.features.timestamp], self.seed
         )
 

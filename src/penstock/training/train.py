@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from penstock.authoring import TrainingSet
 from penstock.errors import SettingsError
 from penstock.gates.metrics import require_metric, score
 from penstock.project import Project
@@ -21,9 +22,9 @@ from penstock.training import tracking
 from penstock.training.flavors import flavor_of, importance, probabilities, save
 from penstock.training.plots import draw_all
 from penstock.training.search import SearchResult, run_search, space_of
-from penstock.training.split import Part, Split, split_by_time
+from penstock.training.split import Split, split_by_time
 
-Train = Callable[[Part, dict[str, Any]], Any]
+Train = Callable[[TrainingSet, dict[str, Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _saved(model: Any, example: pd.DataFrame, folder: Path, trusted: tuple[str, 
     save(model, example.head(100), folder, trusted)
 
 
-def _fit(train: Train, part: Part, params: Mapping[str, Any]) -> Any:
+def _fit(train: Train, part: TrainingSet, params: Mapping[str, Any]) -> Any:
     """The project's train(), with the global generators set: the same inputs, the same model."""
     random.seed(part.seed)
     np.random.seed(part.seed)  # for user code that draws from the global one

@@ -78,6 +78,8 @@ class Airflow:
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.project / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "PENSTOCK_SERVING_PORT": "0",
+            "PENSTOCK_GATES_INTEGRATION_LATENCY_P95_MS": "< 2000",
+            "PENSTOCK_GATES_INTEGRATION_THROUGHPUT_QPS": "> 1",
             "PENSTOCK_NOTIFY_SMTP_PORT": str(self.mail_port),
             "PENSTOCK_PIPELINE_RETRY_DELAY": "1s",
         }

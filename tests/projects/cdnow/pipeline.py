@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from penstock import Context
+from penstock import Context, TrainingSet
 
 if TYPE_CHECKING:
     from lightgbm import LGBMClassifier
-
-    from penstock.training.split import Part
 
 
 def extract(context: Context) -> pd.DataFrame:
@@ -29,7 +27,7 @@ def extract(context: Context) -> pd.DataFrame:
     )
 
 
-def train(training_set: Part, params: dict[str, Any]) -> LGBMClassifier:
+def train(training_set: TrainingSet, params: dict[str, Any]) -> LGBMClassifier:
     from lightgbm import LGBMClassifier
 
     model = LGBMClassifier(**params, random_state=training_set.seed)

@@ -9,8 +9,8 @@ from penstock.pipeline.context import StepContext
 from penstock.records import FeatureSet, ModelReport, TrainedModel
 
 if TYPE_CHECKING:
+    from penstock.authoring import TrainingSet
     from penstock.gates.evaluate import Champion
-    from penstock.training.split import Part
 
 
 def evaluate_model(
@@ -50,7 +50,7 @@ def evaluate_model(
     return report
 
 
-def _champion(context: StepContext, holdout: Part) -> Champion | None:
+def _champion(context: StepContext, holdout: TrainingSet) -> Champion | None:
     """The champion's probabilities on the same rows, or why it has none."""
     from penstock.errors import IntegrityError, ModelError
     from penstock.gates.evaluate import Champion
