@@ -84,8 +84,10 @@ def host(folder: Path) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def running(host: Host, name: str, log: Path, **arguments: Any) -> Iterator[Job]:
-    job = host.start(f"host_jobs:{name}", arguments, log)
+def running(
+    host: Host, name: str, log: Path, modules: tuple[str, ...] = (), **arguments: Any
+) -> Iterator[Job]:
+    job = host.start(f"host_jobs:{name}", arguments, log, modules)
     try:
         yield job
     finally:
@@ -115,10 +117,18 @@ def test_a_job_runs_in_a_process_of_its_own_with_its_arguments(host: Host, tmp_p
 
 
 def test_an_import_made_ahead_is_shared_by_all_jobs(host: Host, tmp_path: Path) -> None:
-    host.warm("slow_to_import", "a_module_that_does_not_exist")
+    modules = ("slow_to_import", "a_module_that_does_not_exist")
     for _ in range(2):
-        with running(host, "answer", tmp_path / "log") as job:
+        with running(host, "answer", tmp_path / "log", modules) as job:
             assert (job.channel.receive() or {})["modules"] is True
+
+
+def test_a_job_does_not_wait_for_what_others_will_import(host: Host, tmp_path: Path) -> None:
+    host.warm(*[f"no_such_module_{number}" for number in range(3)], "slow_to_import")
+    with running(host, "answer", tmp_path / "log") as job:
+        assert job.channel.receive() is not None
+    with running(host, "answer", tmp_path / "log", ("slow_to_import",)) as job:
+        assert (job.channel.receive() or {})["modules"] is True
 
 
 def test_what_a_job_says_and_its_traceback_go_to_its_log(host: Host, tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def latency_plot(result: LoadResult, file: Path) -> None:
         high = max(float(result.latencies.max()), low * 1.01)
         axes.hist(result.latencies, bins=numpy.geomspace(low, high, 60).tolist(), color="#8fb3d9")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         for q, colour in zip(QUANTILES, ("#2c7a3f", "#c77700", "#b3261e"), strict=True):
             label = f"p{q * 100:g} {result.quantile(q):.1f} ms"
             axes.axvline(result.quantile(q), color=colour, label=label)

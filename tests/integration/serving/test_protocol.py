@@ -29,13 +29,19 @@ def test_rows_are_answered_with_what_the_model_gives(live: Any, champion: Path) 
 
 
 def test_entities_are_looked_up_in_the_order_asked_for(live: Any, champion: Path) -> None:
-    answer = live.predict({"entities": {"customer_id": [7, 40, 12345]}})
+    answer = live.predict({"entities": {"customer_id": [40, 7]}})
 
-    frame = pandas.DataFrame(
-        {"visits": [0.7, 4.0, None], "age": [7, 40, None], "plan": ["basic", "basic", None]}
-    )
+    frame = pandas.DataFrame({"visits": [4.0, 0.7], "age": [40, 7], "plan": ["basic", "basic"]})
     expected = load_model(champion, model_digest(champion)).predict(frame)
     assert answer.body["predictions"] == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_an_entity_of_which_nothing_is_known_is_not_guessed_at(live: Any) -> None:
+    answer = live.predict({"entities": {"customer_id": [7, 12345]}})
+
+    assert answer.status == 404
+    assert answer.body["field"] == "customer_id"
+    assert "customer_id=12345" in answer.body["error"]
 
 
 def test_a_request_id_is_echoed(live: Any) -> None:
