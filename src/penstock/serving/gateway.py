@@ -167,7 +167,10 @@ def run(folder: EndpointFolder, settings: ServingSettings, ahead: Ahead | None =
         ) from error
     with lock:
         # Before anything that takes time: what a killed gateway said last is no longer true.
-        folder.write_status(EndpointStatus(state="starting", pid=os.getpid()))
+        begun = EndpointStatus(
+            state="starting", pid=os.getpid(), settings=settings_digest(settings)
+        )
+        folder.write_status(begun)
         try:
             port = bind(settings.host, settings.port)
         except ServingError as error:
