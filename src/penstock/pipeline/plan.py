@@ -170,8 +170,9 @@ class Plan:
 
 def plan_of(project: Project) -> Plan:
     """The standard plan with the project's own steps in it. Runs none of the project's code."""
-    standard = [_fitted(step, project) for step in STANDARD_PLAN]
-    plan = weave(standard, custom_steps(project.root / "pipeline.py"))
+    woven = weave(STANDARD_PLAN, custom_steps(project.root / "pipeline.py"))
+    imported = imported_modules(project.root / "pipeline.py")
+    plan = Plan(tuple(_fitted(step, project, imported) for step in woven.steps))
     for step in plan.steps:  # an impossible plan is refused before anything runs
         plan.sources(step)
         _require_known(step)
@@ -232,12 +233,12 @@ def _sorted(steps: Mapping[str, Step]) -> tuple[Step, ...]:
         ) from None
 
 
-def _fitted(step: Step, project: Project) -> Step:
-    """What of the standard plan depends on the project: its sources, and what its code imports."""
+def _fitted(step: Step, project: Project, imported: tuple[str, ...]) -> Step:
+    """What of a step depends on the project: its sources, and what its code imports."""
     if step.name == "extract_data":
         step = replace(step, files=project.settings.data.sources)
     if step.name == "feature_engineering" and not (project.root / "features.py").is_file():
         step = replace(step, warm=())
     if any(code.startswith("pipeline.py:") for code in step.code):
-        step = replace(step, warm=step.warm + imported_modules(project.root / "pipeline.py"))
+        step = replace(step, warm=step.warm + imported)
     return step

@@ -127,12 +127,11 @@ def _import(module: str) -> None:
 
 
 def _fork(control: Channel, order: dict[str, Any], end: socket.socket) -> None:
-    gc.collect()
-    gc.freeze()  # or the collector's first pass would copy every page that is shared
+    # Modules stay for good. Left to the collector, its first pass would copy every shared page.
+    gc.freeze()
     if os.fork() == 0:
         control.close()
         _run(order, end)
-    gc.unfreeze()
     end.close()
 
 

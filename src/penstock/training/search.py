@@ -82,7 +82,8 @@ def run_search(
     study = optuna.create_study(
         study_name="search", storage=storage, direction=direction, load_if_exists=True
     )
-    done = [t for t in study.trials if t.state.is_finished()]
+    complete = optuna.trial.TrialState.COMPLETE
+    done = study.get_trials(deepcopy=False, states=(complete,))
     # A resumed study must not repeat the draws of its first trials.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(done))
     for number in range(len(done), trials):
