@@ -18,6 +18,8 @@ from penstock.project import Project
 from penstock.records import Record, from_json, to_json
 
 WORKER = "penstock.pipeline.worker"
+# What every step process needs; SQLAlchemy would look for the dialect in each of them anew.
+COMMON = (WORKER, "sqlalchemy.dialects.sqlite.pysqlite", "penstock.pipeline.steps.custom_step")
 Result = tuple[Record | None, PenstockError | None]  # a gate that says no gives both
 
 
@@ -65,7 +67,7 @@ class Attempts:
             "run": self.run.as_dict(),
             "records": {n: to_json(r) for n, r in records.items() if n in needed},
         }
-        return self._host().start(f"{WORKER}:work", arguments, log, (WORKER, *step.warm))
+        return self._host().start(f"{WORKER}:work", arguments, log, (*COMMON, *step.warm))
 
     def _host(self) -> Host:
         with self.starting:
