@@ -69,7 +69,7 @@ def start_ahead(folder: Path, settings: ServingSettings, modules: tuple[str, ...
     endpoint = EndpointFolder(folder.absolute())
     endpoint.path.mkdir(parents=True, exist_ok=True)
     if not _gateway_is_alive(endpoint):
-        _start_gateway(endpoint, settings, "--ahead", *modules)
+        _start_gateway(endpoint, settings, "--ahead", str(endpoint.revision()), *modules)
 
 
 def status(folder: Path) -> EndpointStatus:

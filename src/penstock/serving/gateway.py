@@ -40,6 +40,7 @@ LOCK_TIMEOUT = 2.0  # seconds; others hold the lock for an instant, to ask wheth
 class Ahead:
     """Why a gateway runs before there is a release for it."""
 
+    revision: int  # of the release file when it was started: only a newer one is served
     modules: tuple[str, ...]  # that the release will need
     owner: int  # the process that will deploy it; without it the gateway ends
 
@@ -99,7 +100,7 @@ class Gateway:
         self._folder.write_status(self._status)
 
     async def _watch(self) -> None:
-        seen = self._folder.revision() if self._ahead else 0
+        seen = self._ahead.revision if self._ahead else 0
         while True:
             revision = self._folder.revision()
             if revision != seen:
@@ -198,11 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m penstock.serving.gateway")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--settings", type=json.loads, default={})
-    parser.add_argument(
-        "--ahead", nargs="*", metavar="MODULE", help="start before a release is there"
-    )
+    parser.add_argument("--ahead", nargs="+", metavar="WORD", help="the revision seen, and modules")
     arguments = parser.parse_args()
-    ahead = None if arguments.ahead is None else Ahead(tuple(arguments.ahead), os.getppid())
+    ahead = None
+    if arguments.ahead:
+        revision, *modules = arguments.ahead
+        ahead = Ahead(int(revision), tuple(modules), os.getppid())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # One thread a replica: they share the machine, and a row is too small to be worth splitting.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -122,7 +122,7 @@ def request(url: str, body: bytes | None = None, headers: dict[str, str] | None 
         return Answer(error.code, error.headers, json.load(error))
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """Polls; the value of the condition once it holds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
