@@ -43,6 +43,7 @@ torch: $(VENV)/.dev  ## add the optional PyTorch to .venv
 demo: $(VENV)/.run  ## run the example project from raw events to a tested staging endpoint
 	@test -d demo/churn || $(BIN)/penstock init demo/churn
 	$(BIN)/penstock run --project demo/churn
+	@echo "  here:    source .venv/bin/activate && cd demo/churn; to end and delete it: make demo-clean"
 
 .PHONY: demo-clean
 demo-clean:  ## stop the demo's endpoint and delete the demo

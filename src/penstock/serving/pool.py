@@ -18,6 +18,7 @@ ATTEMPTS = 2  # a prediction changes nothing, so that a sibling may answer it
 FIRST_DELAY = 0.1  # seconds until a dead replica is started again; doubles
 LONGEST_DELAY = 30.0
 STABLE = 60.0  # a replica that lived that long starts the delays anew
+HUNG = 0.9  # of the time-out; a request reaches its replica a moment after it was asked
 
 
 def restart_delay(failures: int) -> float:
@@ -118,7 +119,7 @@ class ReplicaPool:
     def _kill_the_hung(self) -> None:
         """A replica that owes answers and gave none for the whole time-out will not recover."""
         for replica in self.ready:
-            if replica.silent_for() >= self._request_timeout:
+            if replica.silent_for() >= HUNG * self._request_timeout:
                 log.error("replica %d hangs; it is killed", replica.job.pid)
                 replica.kill()
 
