@@ -19,6 +19,7 @@ from penstock.settings import Settings
 from penstock.settings_source import load_settings
 
 SETTINGS_FILE = "penstock.toml"
+STAGING = "staging"  # the endpoint that every model is tested behind
 
 
 @dataclass(frozen=True)

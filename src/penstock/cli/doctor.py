@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import PenstockError
-from penstock.project import Project
+from penstock.project import STAGING, Project
 
 TOOLS = {
     "apache-airflow": False,  # False: an optional extra
@@ -133,7 +133,7 @@ def _state(project: Project) -> Finding:
 def _port(project: Project) -> Finding:
     from penstock.serving.endpoint import status
 
-    settings, running = project.settings.serving, status(project.endpoint("staging"))
+    settings, running = project.settings.serving, status(project.endpoint(STAGING))
     if running.live:
         return Finding("staging", True, f"live at {running.url}")
     with socket.socket() as probe:

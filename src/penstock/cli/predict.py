@@ -13,15 +13,15 @@ from typing import Any
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import ServingError, UsageError
+from penstock.project import STAGING
 
-ENDPOINT = "staging"
 TIMEOUT = 60.0  # seconds
 
 
 def predict(options: argparse.Namespace) -> int:
     from penstock.serving.endpoint import status
 
-    running = status(project_of(options).endpoint(ENDPOINT))
+    running = status(project_of(options).endpoint(STAGING))
     if not running.live:
         raise ServingError(
             "the staging endpoint is not running",

@@ -7,20 +7,19 @@ import argparse
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
 from penstock.errors import ServingError
-
-ENDPOINT = "staging"
+from penstock.project import STAGING
 
 
 def serve(options: argparse.Namespace) -> int:
     from penstock.serving import endpoint
 
     project = project_of(options)
-    folder = project.endpoint(ENDPOINT)
+    folder = project.endpoint(STAGING)
     if options.stop:
         was = endpoint.status(folder)
         endpoint.stop(folder)
         if options.json:
-            print_json({"endpoint": ENDPOINT, "was": was.state, "state": "stopped"})
+            print_json({"endpoint": STAGING, "was": was.state, "state": "stopped"})
         else:
             print("nothing to stop" if was.state == "stopped" else f"stopped {was.url}")
         return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
-from penstock.project import Project
+from penstock.project import STAGING, Project
 
 
 def status(options: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def _collect(project: Project) -> dict[str, Any]:
 
     database = open_database(project)
     latest = Runs(database).list(1)
-    folder = project.endpoint("staging")
+    folder = project.endpoint(STAGING)
     endpoint = endpoint_status(folder)
     model = EndpointFolder(folder).read_release().model if endpoint.live else ""
     champion = champion_label(database)

@@ -7,27 +7,26 @@ from typing import TYPE_CHECKING
 
 from penstock.audit.ledger import Ledger
 from penstock.pipeline.context import StepContext
-from penstock.project import Project
+from penstock.project import STAGING, Project
 from penstock.records import FeatureSet, ModelVersion, Release
 
 if TYPE_CHECKING:
     from penstock.serving.release import FeatureSource
 
-ENDPOINT = "staging"
 FEATURE_MODULES = ("feast",)  # what reading online features imports
 
 
 def deploy_to_staging(context: StepContext, features: FeatureSet, version: ModelVersion) -> Release:
-    from penstock.registry.versions import STAGING, fetch, set_alias
+    from penstock.registry import versions
     from penstock.serving.endpoint import deploy
     from penstock.serving.release import ReleaseSpec
 
     project, settings = context.project, context.project.settings
     context.progress("fetching the registered model")
-    folder = fetch(project, version.version, version.digest)
+    folder = versions.fetch(project, version.version, version.digest)
     spec = ReleaseSpec(
         id=f"{version.name}-{version.version}-{secrets.token_hex(3)}",
-        endpoint=ENDPOINT,
+        endpoint=STAGING,
         model=version.label,
         digest=version.digest,
         path=str(folder),
@@ -35,15 +34,15 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
         trusted_types=settings.training.trusted_types,
         features=_feature_source(context, features),
     )
-    release = deploy(project.endpoint(ENDPOINT), spec, settings.serving, context.progress)
+    release = deploy(project.endpoint(STAGING), spec, settings.serving, context.progress)
     Ledger(context.database).append(
         "release.deployed",
-        ENDPOINT,
+        STAGING,
         digest=version.digest,
         run_id=context.run_id,
         details={"release": release.id, "model": version.label, "url": release.url},
     )
-    set_alias(project, version.name, STAGING, version.version)
+    versions.set_alias(project, version.name, versions.STAGING, version.version)
     return release
 
 
@@ -52,7 +51,7 @@ def start_endpoint(project: Project) -> None:
     from penstock.serving.endpoint import start_ahead
 
     modules = FEATURE_MODULES if (project.root / "features.py").is_file() else ()
-    start_ahead(project.endpoint(ENDPOINT), project.settings.serving, ("lightgbm", *modules))
+    start_ahead(project.endpoint(STAGING), project.settings.serving, ("lightgbm", *modules))
 
 
 def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource | None:
