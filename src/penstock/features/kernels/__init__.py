@@ -1,0 +1,1 @@
+"""The arithmetic of features on arrays: no clock, no files, no tools."""
