@@ -33,7 +33,7 @@ FADING = (0.3, 0.8)  # what is left of the visits a week after leaving, and of t
 def simulate(
     seed: int,
     *,
-    start: str | date,
+    start: str | date | pd.Timestamp,
     months: int,
     customers: int,
     late_share: float = 0.03,
@@ -45,7 +45,7 @@ def simulate(
     created_at (UTC, microseconds); amount_usd (of purchases); minutes (of sessions).
     """
     rng = np.random.default_rng(seed)
-    begin = pd.Timestamp(start, tz="UTC")
+    begin = pd.to_datetime(start, utc=True)
     span = (begin + pd.DateOffset(months=months) - begin) // pd.Timedelta(microseconds=1)
     weekdays = np.roll(WEEKDAYS, -begin.dayofweek)
     weeks = -(-span // WEEK)

@@ -103,6 +103,7 @@ class FeatureSet(Record):
     rows: int
     features: tuple[Column, ...]
     entity_keys: tuple[str, ...]
+    request_columns: tuple[str, ...] = ()  # what else a request must bring
     timestamp: str  # the column that holds the label time
     label: str
     service: str  # the Feast feature service; empty: the dataset's own columns

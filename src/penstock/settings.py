@@ -34,6 +34,16 @@ def parse_duration(value: Any) -> Any:
     return timedelta(**{UNITS[match[2]]: float(match[1])})
 
 
+def parse_size(value: Any) -> Any:
+    """ "4GB" -> 4 * 2**30. Anything but text is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{value!r} is not a size like '512MB' or '4GB'")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
 def split_words(value: Any) -> Any:
     """A list may come from the environment as words separated by commas or blanks."""
     return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
@@ -55,6 +65,7 @@ def parse_rule(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=16 * 2**20)]
 Moment = Annotated[datetime, AfterValidator(in_utc)]
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -103,6 +114,14 @@ class FeatureSettings(Section):
     label: str = "label"
     timestamp: str = "event_timestamp"
     entity_keys: Words = ()  # empty: the service's own join keys
+    online_store: Literal["lmdb", "redis", "dynamodb", "feast-sqlite", "feast-redis"] = "lmdb"
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")  # with a password: environment
+    dynamodb_table: str = "penstock-features"
+    dynamodb_region: str = "us-east-1"
+    dynamodb_endpoint: str = ""  # empty: Amazon's
+    engine: Literal["duckdb", "spark"] = "duckdb"  # computes training sets, and materialises
+    memory: Size = 4 * 2**30  # that a join may take beside its result, in bytes; "4GB"
+    log_served: Ratio = 0.1  # share of the served vectors that the skew audit can replay
 
 
 class TrainingSettings(Section):

@@ -88,6 +88,84 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        "features list",
+        "List the feature views: what they are about, who owns and who uses them",
+        "penstock.cli.features:list_views",
+    ),
+    Command(
+        "features show",
+        "Show a feature view: its features, source and definition",
+        "penstock.cli.features:show_view",
+        (Option("view", metavar="VIEW"),),
+    ),
+    Command(
+        "features apply",
+        "Bring the declarations of features.py into Feast's registry",
+        "penstock.cli.features:apply_features",
+        (
+            Option(
+                "--yes", action="store_true", help="do not ask when served features would change"
+            ),
+        ),
+        "Says first what changes, and asks where a served feature would mean something else.",
+    ),
+    Command(
+        "features freshness",
+        "Show how old the newest event of each view is, against what is expected",
+        "penstock.cli.features:show_freshness",
+        (),
+        "Exit status 1 means that a view is stale.",
+    ),
+    Command(
+        "features lineage",
+        "Show what a feature is made of, and which services and models use it",
+        "penstock.cli.features:lineage",
+        (Option("feature", metavar="VIEW[.FEATURE]"),),
+    ),
+    Command(
+        "features history",
+        "Write a training set: the features as they stood at given times",
+        "penstock.cli.feature_data:history",
+        (
+            Option(
+                "rows", metavar="FILE|SQL", help="keys and event_timestamp: Parquet, CSV, a query"
+            ),
+            Option("--output", metavar="FILE", required=True, help="the Parquet file to write"),
+            Option("--service", metavar="NAME", help="(default: [features] service)"),
+        ),
+    ),
+    Command(
+        "features materialize",
+        "Fill the online store from the sources",
+        "penstock.cli.feature_data:materialize",
+        (
+            Option("--start", metavar="TIME", help="(default: where the last time ended)"),
+            Option("--end", metavar="TIME", help="(default: now)"),
+            Option("--every", metavar="SPAN", help="in intervals such as 7d, each done for good"),
+            Option("--view", action="append", metavar="VIEW", help="only this; may be repeated"),
+        ),
+        "Goes on after an interruption; done twice, it changes nothing.",
+    ),
+    Command(
+        "features push",
+        "Push new rows of a source to the online store",
+        "penstock.cli.feature_data:push",
+        (
+            Option("source", metavar="SOURCE", help="as features.py names it"),
+            Option("rows", metavar="FILE", help="Parquet, CSV or JSON, with the source's columns"),
+        ),
+    ),
+    Command(
+        "features skew",
+        "Compute served vectors again by the offline path, and say which differ",
+        "penstock.cli.feature_data:show_skew",
+        (
+            Option("--since", metavar="TIME|SPAN", default="1d", help="(default: 1d)"),
+            Option("--service", metavar="NAME", help="(default: [features] service)"),
+        ),
+        "Exit status 1 means that a feature differs.",
+    ),
+    Command(
         "models list",
         "List the registered versions of the project's model",
         "penstock.cli.models:list_models",

@@ -14,14 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from penstock.errors import DataError, ProjectError
+from penstock.features.declarations import BatchSource
+from penstock.features.feast_objects import compiled
 from penstock.features.labels import checked_labels
 from penstock.features.store import (
-    definitions,
+    apply,
     feature_names,
     join_keys,
-    open_store,
+    prepared_store,
+    request_columns,
     service_for,
-    views_of,
+    views_behind,
 )
 from penstock.features.training_set import point_in_time_join
 from penstock.frames.checks import require_columns
@@ -38,6 +41,7 @@ class _Rows:
     table: pa.Table
     keys: tuple[str, ...]
     features: tuple[str, ...]
+    request_columns: tuple[str, ...] = ()
     service: str = ""
     online_until: datetime | None = None
 
@@ -64,6 +68,7 @@ def build_feature_set(
         rows=rows.table.num_rows,
         features=tuple(Column(name=n, type=schema[n].type) for n in rows.features),
         entity_keys=rows.keys,
+        request_columns=rows.request_columns,
         timestamp=settings.timestamp,
         label=settings.label,
         service=rows.service,
@@ -90,22 +95,28 @@ def _from_feast(
 ) -> _Rows:
     module, settings = project.module("features"), project.settings
     progress("reading the feature definitions")
-    store = open_store(project.root, settings.project.name)
-    objects = definitions(module)
+    store = prepared_store(project)
     visible = dataset.model_copy(update={"path": str(project.absolute(dataset.path))})
     progress("computing the batch sources")
-    until = _write_sources(project.root, module, objects, visible)
+    until = _write_sources(project.root, module, visible)
     progress("applying the feature definitions")
-    store.apply(objects)
+    apply(store, project, compiled(module, project.root))
     service = service_for(store, settings)
     keys = settings.features.entity_keys or join_keys(store, service)
     labels = _labels(module, visible, keys, project, as_of)
     progress(f"joining features to {labels.num_rows:,} label rows")
     table = point_in_time_join(store, service, labels, settings.features.timestamp)
-    until = until or as_of
+    until = max(filter(None, (until, as_of)))
     progress("materialising the online store")
     _materialise(store, service, dataset.first_event, until)
-    return _Rows(table, keys, tuple(feature_names(service)), service.name, until)
+    return _Rows(
+        table,
+        keys,
+        tuple(feature_names(service)),
+        request_columns(store, service),
+        service.name,
+        until,
+    )
 
 
 def _labels(
@@ -125,9 +136,7 @@ def _labels(
     return checked_labels(table, keys, project.settings.features, as_of, "labels()")
 
 
-def _write_sources(
-    root: Path, module: ModuleType, objects: list[Any], dataset: DatasetVersion
-) -> datetime | None:
+def _write_sources(root: Path, module: ModuleType, dataset: DatasetVersion) -> datetime | None:
     """Writes what batch_sources() gives, each table at its source's path.
 
     Gives the moment from which all of it is known: the latest event or creation.
@@ -135,7 +144,7 @@ def _write_sources(
     function = getattr(module, "batch_sources", None)
     if function is None:
         return None
-    sources = {source.name: source for source in objects if hasattr(source, "timestamp_field")}
+    sources = {source.name: source for source in vars(module).values() if hasattr(source, "path")}
     latest: datetime | None = None
     for name, value in function(dataset).items():
         if name not in sources:
@@ -144,7 +153,7 @@ def _write_sources(
                 hint=f"the sources are: {', '.join(sources) or 'none'}",
             )
         source, table = sources[name], as_table(value, f"batch_sources()[{name!r}]")
-        times = tuple(filter(None, (source.timestamp_field, source.created_timestamp_column)))
+        times = _times_of(source)
         require_columns(table, times, f"the source {name!r}")
         write_parquet(table, root / source.path)
         newest = (pc.max(table[time]).cast(pa.timestamp("us", "UTC")).as_py() for time in times)
@@ -152,8 +161,15 @@ def _write_sources(
     return latest
 
 
+def _times_of(source: Any) -> tuple[str, ...]:
+    """The columns of a source's times: of Penstock's own declaration or of Feast's."""
+    if isinstance(source, BatchSource):
+        return tuple(filter(None, (source.timestamp, source.created)))
+    return tuple(filter(None, (source.timestamp_field, source.created_timestamp_column)))
+
+
 def _materialise(store: Any, service: Any, first: datetime | None, until: datetime) -> None:
     start = (first or datetime(1970, 1, 2, tzinfo=UTC)) - timedelta(days=1)
-    views = [v.name for v in views_of(store, service) if getattr(v, "online", True)]
+    views = [v.name for v in views_behind(store, service) if getattr(v, "online", True)]
     # Feast prints a progress bar to the log; `until` is inclusive.
     store.materialize(start, until, feature_views=views, disable_event_timestamp=False)

@@ -1,47 +1,152 @@
-"""The project's feature store: its own feature_store.yaml if it has one, else an embedded one."""
+"""The project's feature store: its own feature_store.yaml if it has one, else one made of settings.
+
+Either is an ordinary Feast repository: `feast -c .penstock/feast …` works on the one made here.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import yaml
+
+from penstock.digests import written_whole
 from penstock.errors import ProjectError
-from penstock.settings import Settings
+from penstock.features.feast_objects import Compiled, compiled
+from penstock.project import Project
+from penstock.settings import FeatureSettings, Settings
+
+CONFIG = "feature_store.yaml"
+REDIS_URL = "PENSTOCK_FEATURES_REDIS_URL"
+
+HEADER = """\
+# Made of penstock.toml whenever the features are applied: change it there.
+# Feast's own tools work on this folder: feast -c .penstock/feast feature-views list
+"""
+DEFINITIONS = '''\
+"""The declarations of features.py as Feast objects, for `feast plan` and `feast apply`."""
+
+from pathlib import Path
+
+from penstock.features.store import declared
+from penstock.project import open_project
+
+globals().update(declared(open_project(Path({root!r}))))
+'''
 
 
-def open_store(root: Path, name: str) -> Any:
-    """A `feast.FeatureStore`. An existing Feast repository is used as it stands."""
+def repository(root: Path) -> Path:
+    """The folder of the project's feature_store.yaml: its own, or the one that Penstock keeps."""
+    return root if (root / CONFIG).is_file() else root / ".penstock" / "feast"
+
+
+def open_store(root: Path) -> Any:
+    """A `feast.FeatureStore`. An existing Feast repository is used as it stands.
+
+    Raises `ProjectError` where no features have been applied yet.
+    """
     os.environ.setdefault("FEAST_USAGE", "False")
     warnings.filterwarnings("ignore", module=r"feast\..*")
-    from feast import FeatureStore, RepoConfig
+    from feast import FeatureStore
 
-    if (root / "feature_store.yaml").is_file():
-        return FeatureStore(repo_path=str(root))
-    folder = root / ".penstock" / "feast"
-    folder.mkdir(parents=True, exist_ok=True)
-    config = RepoConfig(
-        project=name.replace("-", "_"),
-        provider="local",
-        registry=str(folder / "registry.db"),
-        offline_store={"type": "dask"},
-        online_store={"type": "sqlite", "path": str(folder / "online.db")},
-        entity_key_serialization_version=3,
-        repo_path=str(root),
-    )
-    return FeatureStore(config=config)
+    folder = repository(root)
+    if not (folder / CONFIG).is_file():
+        raise ProjectError(
+            "the project's features have not been applied yet",
+            hint="`penstock features apply` or `penstock run` does",
+        )
+    return FeatureStore(repo_path=str(folder))
 
 
-def definitions(module: ModuleType) -> list[Any]:
-    """The Feast objects that features.py declares at its top level, each once."""
-    from feast import BatchFeatureView, Entity, FeatureService, FeatureView, OnDemandFeatureView
-    from feast.data_source import DataSource
+def prepared_store(project: Project) -> Any:
+    """The same, with a feature_store.yaml as the settings are now."""
+    folder = repository(project.root)
+    if folder != project.root:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = HEADER + yaml.safe_dump(_config(project), sort_keys=False)
+        _write_changed(folder / CONFIG, text)
+        _write_changed(folder / "definitions.py", DEFINITIONS.format(root=str(project.root)))
+    return open_store(project.root)
 
-    kinds = (Entity, DataSource, FeatureView, BatchFeatureView, OnDemandFeatureView, FeatureService)
-    found = {id(value): value for value in vars(module).values() if isinstance(value, kinds)}
-    return list(found.values())
+
+def apply(store: Any, project: Project, found: Compiled) -> None:
+    """Makes Feast's registry say what is declared now.
+
+    In a repository of the project's own nothing is ever removed: others may use it.
+    """
+    _write_queries(project.root, found)
+    gone: list[Any] = []
+    if repository(project.root) != project.root:
+        names = {(type(o).__name__, o.name) for o in found.objects}
+        there = [*store.list_feature_services(), *store.list_all_feature_views()]
+        gone = [o for o in there if (type(o).__name__, o.name) not in names]
+    # Feast 0.67 removes nothing unless it is told that the objects are all there are.
+    store.apply(list(found.objects), objects_to_delete=gone, partial=not gone)
+
+
+def declared(project: Project) -> dict[str, Any]:
+    """The Feast objects of features.py, under names that Feast's own tools find them by."""
+    found = compiled(project.module("features"), project.root)
+    return {f"{type(o).__name__}_{o.name}": o for o in found.objects}
+
+
+def _config(project: Project) -> dict[str, Any]:
+    settings = project.settings.features
+    memory = {"memory": settings.memory}
+    plugins = "penstock.features"
+    engine = {"duckdb": "compute_engine.DuckDBComputeEngine", "spark": "spark.SparkComputeEngine"}
+    return {
+        "project": project.settings.project.name.replace("-", "_"),
+        "provider": "local",
+        "registry": "registry.db",
+        "offline_store": {
+            "type": f"{plugins}.offline_store.DuckDBOfflineStore",
+            "root": str(project.root),
+            **memory,
+        },
+        "batch_engine": {"type": f"{plugins}.{engine[settings.engine]}", **memory},
+        "online_store": _online_store(settings),
+        "entity_key_serialization_version": 3,
+    }
+
+
+def _online_store(settings: FeatureSettings) -> dict[str, Any]:
+    """The online store's own settings. Secrets stay in the environment, from which Feast reads."""
+    plugins = "penstock.features.online_stores"
+    url = settings.redis_url.get_secret_value()
+    from_environment = f"${REDIS_URL}" if REDIS_URL in os.environ else url
+    stock_redis = url.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    dynamodb = {
+        "table": settings.dynamodb_table,
+        "region": settings.dynamodb_region,
+        "endpoint_url": settings.dynamodb_endpoint,
+    }
+    choices: dict[str, dict[str, Any]] = {
+        "lmdb": {"type": f"{plugins}.lmdb.LmdbOnlineStore", "path": "online"},
+        "redis": {"type": f"{plugins}.redis.RedisOnlineStore", "url": from_environment},
+        "dynamodb": {"type": f"{plugins}.dynamodb.DynamoDBOnlineStore", **dynamodb},
+        "feast-sqlite": {"type": "sqlite", "path": "online.db"},
+        "feast-redis": {"type": "redis", "connection_string": stock_redis},
+    }
+    return choices[settings.online_store]
+
+
+def _write_queries(root: Path, found: Compiled) -> None:
+    for view in found.definitions.values():
+        if view.source.kind == "query":
+            file = root / ".penstock" / "feast" / "queries" / f"{view.source.name}.sql"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write_changed(file, view.source.location)
+
+
+def _write_changed(file: Path, text: str) -> None:
+    """Whole or not at all; left alone where it says the same, as others may be reading it."""
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with written_whole(file) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def service_for(store: Any, settings: Settings) -> Any:
@@ -63,24 +168,46 @@ def service_for(store: Any, settings: Settings) -> Any:
     )
 
 
-def views_of(store: Any, service: Any) -> list[Any]:
-    """The feature views that a service draws on."""
-    return [store.get_feature_view(p.name) for p in service.feature_view_projections]
+def views_behind(store: Any, service: Any) -> list[Any]:
+    """The feature views with rows that a service draws on, each as the service sees it.
+
+    Those that its on-demand views draw on are among them.
+    """
+    from feast.errors import FeatureViewNotFoundException
+
+    views, pending = [], list(service.feature_view_projections)
+    for projection in pending:
+        try:
+            view = store.get_feature_view(projection.name)
+        except FeatureViewNotFoundException:
+            on_demand = store.get_on_demand_feature_view(projection.name)
+            pending += on_demand.source_feature_view_projections.values()
+            continue
+        views.append(view.with_projection(projection))
+    return views
 
 
 def join_keys(store: Any, service: Any) -> tuple[str, ...]:
     """The columns that identify the entities of a service, in order of first use."""
-    keys = [key for p in service.feature_view_projections for key in keys_of(store, p)]
+    keys = [key for view in views_behind(store, service) for key in keys_of(view)]
     return tuple(dict.fromkeys(keys))
 
 
-def keys_of(store: Any, projection: Any) -> dict[str, str]:
-    """The columns that identify the entities of one view: as the service asks, as the view has."""
-    entities = {entity.name: entity for entity in store.list_entities()}
-    view = store.get_feature_view(projection.name)
-    own = [entities[n].join_key for n in view.entities if n in entities and n != "__dummy"]
-    return {projection.join_key_map.get(key, key): key for key in own}
+def keys_of(view: Any) -> dict[str, str]:
+    """The columns that identify the entities of a view: as it is asked -> as its rows have them."""
+    own = [column.name for column in view.entity_columns if column.name != "__dummy_id"]
+    return {view.projection.join_key_map.get(key, key): key for key in own}
 
 
 def feature_names(service: Any) -> list[str]:
     return [field.name for p in service.feature_view_projections for field in p.features]
+
+
+def request_columns(store: Any, service: Any) -> tuple[str, ...]:
+    """What must come with a request, for the on-demand views of a service."""
+    on_demand: Sequence[Any] = store.list_on_demand_feature_views()
+    asked = {projection.name for projection in service.feature_view_projections}
+    columns = [
+        name for view in on_demand if view.name in asked for name in view.get_request_data_schema()
+    ]
+    return tuple(dict.fromkeys(columns))

@@ -25,6 +25,16 @@ def ask(url: str, questions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]
     return np.array([_ask_one(url, question) for question in questions], dtype=np.float64)
 
 
+def nearest(
+    served: NDArray[np.float64], earliest: NDArray[np.float64], latest: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of the offline predictions before and after the endpoint was asked, the nearer, row by row.
+
+    In between, a time window may have let go of an event.
+    """
+    return np.where(np.abs(served - earliest) <= np.abs(served - latest), earliest, latest)
+
+
 def judge_endpoint(
     load: LoadResult,
     served: NDArray[np.float64],

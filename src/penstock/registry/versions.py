@@ -15,6 +15,7 @@ from penstock.registry.client import open_client, translated
 
 CHAMPION, STAGING = "champion", "staging"
 DIGEST_TAG = "penstock.digest.model"
+SERVICE_TAG = "penstock.features.service"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,19 @@ class Found:
 
 
 def register(
-    project: Project, mlflow_run_id: str, digests: dict[str, str], metrics: dict[str, float]
+    project: Project,
+    mlflow_run_id: str,
+    digests: dict[str, str],
+    metrics: dict[str, float],
+    service: str = "",
 ) -> ModelVersion:
-    """Makes a version of the model that an MLflow run holds, bound to the digests it came from."""
+    """Makes a version of the model that an MLflow run holds, bound to the digests it came from.
+
+    `service` is the feature service that it reads.
+    """
     name = project.settings.model_name
-    tags = {f"penstock.digest.{what}": digest for what, digest in digests.items()}
+    tags = {SERVICE_TAG: service} if service else {}
+    tags |= {f"penstock.digest.{what}": digest for what, digest in digests.items()}
     tags |= {f"penstock.metric.{metric}": f"{value:.6g}" for metric, value in metrics.items()}
     with translated():
         client = open_client(project)

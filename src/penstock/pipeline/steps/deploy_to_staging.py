@@ -65,9 +65,8 @@ def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource
         warm=FEATURE_MODULES,
         arguments={
             "root": str(context.project.root),
-            "name": context.project.settings.project.name,
             "service": features.service,
             "features": [column.name for column in features.features],
-            "entity_keys": list(features.entity_keys),
+            "entity_keys": [*features.entity_keys, *features.request_columns],
         },
     )

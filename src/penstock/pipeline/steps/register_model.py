@@ -24,7 +24,9 @@ def register_model(
         "definitions": features.definitions,
         "code": trained.code,
     }
-    version = register(context.project, trained.mlflow_run_id, digests, report.metrics)
+    version = register(
+        context.project, trained.mlflow_run_id, digests, report.metrics, features.service
+    )
     Ledger(context.database).append(
         "model.registered",
         version.label,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from penstock.pipeline.context import StepContext
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run_integration_tests(
     context: StepContext, features: FeatureSet, trained: TrainedModel, release: Release
 ) -> IntegrationReport:
-    from penstock.gates.integration import ask, judge_endpoint
+    from penstock.gates.integration import ask, judge_endpoint, nearest
     from penstock.gates.load_test import latency_plot, run_load
     from penstock.registry.loading import load_model
     from penstock.registry.versions import tag
@@ -25,19 +25,21 @@ def run_integration_tests(
     project, settings = context.project, context.project.settings
     plan = settings.load_test
     sample = _held_out(context, features, trained)
-    questions, rows = _questions(context, features, sample)
+    questions = _questions(features, sample)
     url = f"{release.url}/predict"
-    context.progress(f"comparing {len(rows):,} answers with the offline model")
+    context.progress(f"comparing {len(sample):,} answers with the offline model")
     trusted = settings.training.trusted_types
     model = load_model(project.absolute(trained.path), trained.digest, trusted)
+    earliest = model.predict(_offline(context, features, sample))
     served = ask(url, questions)
+    latest = model.predict(_offline(context, features, sample))
     context.progress(f"load of {plan.connections} connections for {plan.duration}")
     bodies = [json.dumps(question).encode() for question in questions]
     load = run_load(url, bodies, plan.connections, plan.duration, plan.warmup)
     report = judge_endpoint(
         load,
         served,
-        model.predict(rows),
+        nearest(served, earliest, latest),
         settings.gates.integration,
         tolerance=plan.tolerance,
         subject=release.digest,
@@ -68,28 +70,25 @@ def _held_out(context: StepContext, features: FeatureSet, trained: TrainedModel)
     return held_out.sample(count, random_state=context.project.seed).reset_index(drop=True)
 
 
-def _questions(
-    context: StepContext, features: FeatureSet, sample: pd.DataFrame
-) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """One request a row, and the features that its answer must rest on.
+def _questions(features: FeatureSet, sample: pd.DataFrame) -> list[dict[str, Any]]:
+    """One request a row: by entity key where there is a feature service, else by the features."""
+    if not features.service:
+        rows = sample[[column.name for column in features.features]]
+        return [{"rows": [row]} for row in json.loads(rows.to_json(orient="records"))]
+    asked = json.loads(_keys(features, sample).to_json(orient="records"))
+    return [{"entities": {k: [v] for k, v in entity.items()}} for entity in asked]
 
-    By entity key where there is a feature service: then the offline side is joined as of the moment
-    that the online store holds. By the features themselves otherwise.
-    """
+
+def _offline(context: StepContext, features: FeatureSet, sample: pd.DataFrame) -> pd.DataFrame:
+    """The features that the answers must rest on: as of this moment, as windows slide."""
     names = [column.name for column in features.features]
     if not features.service:
-        rows = sample[names]
-        return [{"rows": [row]} for row in json.loads(rows.to_json(orient="records"))], rows
+        return sample[names]
     from penstock.features.training_set import features_as_of
 
-    keys = sample[list(features.entity_keys)]
-    assert features.online_until is not None
-    rows = features_as_of(
-        context.project.root,
-        context.project.settings.project.name,
-        features.service,
-        keys,
-        features.online_until,
-    )
-    asked = json.loads(keys.to_json(orient="records"))
-    return [{"entities": {k: [v] for k, v in entity.items()}} for entity in asked], rows[names]
+    root, keys = context.project.root, _keys(features, sample)
+    return features_as_of(root, features.service, keys, datetime.now(UTC))[names]
+
+
+def _keys(features: FeatureSet, sample: pd.DataFrame) -> pd.DataFrame:
+    return sample[[*features.entity_keys, *features.request_columns]]

@@ -1,0 +1,137 @@
+"""`penstock features history|materialize|push|skew`: rows out of and into the feature store."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from penstock.cli.opening import project_of
+from penstock.cli.output import print_json, table
+from penstock.errors import UsageError
+from penstock.project import Project
+from penstock.settings import in_utc, parse_duration
+
+
+def history(options: argparse.Namespace) -> int:
+    from penstock.features.training_history import write_history
+
+    project = project_of(options)
+    written = write_history(project, _rows_or_query(options.rows), options.output, options.service)
+    if options.json:
+        print_json(written.model_dump())
+    else:
+        print(f"{written.rows:,} rows with {len(written.features)} features → {written.path}")
+        print(f"digest {written.digest[:12]}, definitions {written.definitions[:12]}")
+    return 0
+
+
+def materialize(options: argparse.Namespace) -> int:
+    from penstock.features.backfill import backfill
+
+    end = _time(options.end) if options.end else datetime.now(UTC)
+    start = _time(options.start) if options.start else None
+    every = _span(options.every) if options.every else None
+    done = backfill(project_of(options), start, end, every, options.view, quiet=options.json)
+    if options.json:
+        print_json([interval._asdict() for interval in done])
+    else:
+        print(f"{len(done)} intervals materialised; the rest was done before" if done else "done")
+    return 0
+
+
+def push(options: argparse.Namespace) -> int:
+    from penstock.features.pushing import push_rows
+    from penstock.frames.convert import as_table
+
+    path = Path(options.rows)
+    count = push_rows(project_of(options), options.source, as_table(path, str(path)))
+    if options.json:
+        print_json({"pushed": count})
+    else:
+        print(f"{count:,} rows of {options.source} count from now on")
+    return 0
+
+
+def show_skew(options: argparse.Namespace) -> int:
+    from penstock.features.served_log import served_since
+    from penstock.features.skew import skew
+    from penstock.features.store import open_store, service_for
+
+    project = project_of(options)
+    store = open_store(project.root)
+    service = _service(store, project, options.service, service_for)
+    served = list(served_since(project.root, service.name, _since(options.since)))
+    found = skew(store, service, served)
+    differing = [one for one in found if one.differing]
+    if options.json:
+        print_json(
+            {
+                "vectors": len(served),
+                "features": [
+                    {**vars(one), "examples": [vars(e) for e in one.examples]} for one in found
+                ],
+            }
+        )
+    else:
+        _print_skew(service.name, len(served), found)
+    return 1 if differing else 0
+
+
+def _print_skew(service: str, vectors: int, found: list[Any]) -> None:
+    if not vectors:
+        print(f"no vectors of {service} were served in that time; [features] log_served says how")
+        print("many are logged")
+        return
+    print(f"{vectors:,} served vectors of {service}, computed again at the times they were asked")
+    rows = [(one.feature, one.compared, one.differing) for one in found]
+    print(table(("feature", "compared", "differing"), rows))
+    for one in found:
+        for example in one.examples:
+            keys = ", ".join(f"{key}={value}" for key, value in example.keys.items())
+            print(f"  {one.feature} of {keys} at {example.at:%Y-%m-%d %H:%M:%S}: served "
+                  f"{example.served}, offline {example.offline}")  # fmt: skip
+
+
+def _service(store: Any, project: Project, name: str | None, chosen: Any) -> Any:
+    if name is None:
+        return chosen(store, project.settings)
+    services = {service.name: service for service in store.list_feature_services()}
+    if name not in services:
+        raise UsageError(
+            f"there is no feature service {name!r}",
+            hint=f"the services are: {', '.join(services) or 'none'}",
+        )
+    return services[name]
+
+
+def _rows_or_query(text: str) -> Any:
+    """A file's rows, or a query."""
+    from penstock.frames.convert import as_table
+
+    path = Path(text)
+    return as_table(path, text) if path.suffix in (".parquet", ".csv") else text
+
+
+def _time(text: str) -> datetime:
+    try:
+        return in_utc(datetime.fromisoformat(text))
+    except ValueError:
+        raise UsageError(f"{text!r} is no time", hint="write 2026-03-01 or an ISO 8601") from None
+
+
+def _span(text: str) -> timedelta:
+    try:
+        span: timedelta = parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint='write "7d", "12h" or "30m"') from None
+    return span
+
+
+def _since(text: str) -> datetime:
+    """A time, or a span before now."""
+    try:
+        return datetime.now(UTC) - _span(text)
+    except UsageError:
+        return _time(text)

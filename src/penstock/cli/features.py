@@ -1,0 +1,213 @@
+"""`penstock features list|show|apply|freshness|lineage`: what is declared, and how it fares."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from penstock.cli.opening import project_of
+from penstock.cli.output import moment, print_json, table
+from penstock.errors import UsageError
+from penstock.project import Project
+
+if TYPE_CHECKING:
+    from penstock.features.catalogue import Entry
+    from penstock.features.changes import Change
+
+
+def list_views(options: argparse.Namespace) -> int:
+    found = _entries(project_of(options))
+    if options.json:
+        print_json([_as_json(entry) for entry in found.values()])
+        return 0
+    rows = [
+        (
+            name,
+            ", ".join(key.name for key in entry.definition.keys) or "–",
+            len(entry.definition.features),
+            entry.definition.source.name,
+            entry.definition.owner or "–",
+            ", ".join(entry.services) or "–",
+            moment(entry.materialised_until) or "never",
+        )
+        for name, entry in found.items()
+    ]
+    heads = ("view", "keys", "features", "source", "owner", "services", "materialised until")
+    print(table(heads, rows))
+    return 0
+
+
+def show_view(options: argparse.Namespace) -> int:
+    entry = _entry(_entries(project_of(options)), options.view)
+    if options.json:
+        print_json(_as_json(entry))
+        return 0
+    view = entry.definition
+    print(f"{view.name}  {view.description}".rstrip())
+    facts = {
+        "keys": ", ".join(f"{key.name}: {key.type}" for key in view.keys) or "none",
+        "source": f"{view.source.name}: {view.source.location}",
+        "times": ", ".join(filter(None, (view.source.timestamp, view.source.created))),
+        "transformation": view.transformation.text.strip() if view.transformation else "",
+        "ttl": view.ttl or "",
+        "resolution": view.resolution or "",
+        "owner": view.owner,
+        "services": ", ".join(entry.services),
+        "definition": view.digest[:12],
+    }
+    print(table(("", ""), [(name, value) for name, value in facts.items() if value]).lstrip("\n"))
+    print()
+    print(table(("feature", "type", "is"), _features(entry)))
+    return 0
+
+
+def apply_features(options: argparse.Namespace) -> int:
+    from penstock.features.catalogue import consumers, registered
+    from penstock.features.changes import changes
+    from penstock.features.feast_objects import compiled
+    from penstock.features.store import apply, prepared_store
+
+    project = project_of(options)
+    found = compiled(project.module("features"), project.root)
+    store = prepared_store(project)
+    changed = changes(registered(store), found.definitions, consumers(store))
+    if not options.json:
+        for change in changed:
+            print(("! " if change.breaks else "  ") + str(change))
+    if any(change.breaks for change in changed) and not (options.yes or _agreed(changed)):
+        raise UsageError(
+            "nothing was applied: served features would change",
+            hint="give the new meaning a new name, or apply with --yes and train again",
+        )
+    apply(store, project, found)
+    if options.json:
+        print_json([vars(change) | {"breaks": change.breaks} for change in changed])
+    else:
+        print(f"{len(found.definitions)} feature views applied; {len(changed)} features changed")
+    return 0
+
+
+def show_freshness(options: argparse.Namespace) -> int:
+    from penstock.features.freshness import freshness
+
+    project = project_of(options)
+    found = freshness(_entries(project), project.root, datetime.now(UTC))
+    if options.json:
+        print_json([vars(one) for one in found])
+    else:
+        rows = [
+            (
+                one.view,
+                one.state,
+                _brief(one.age),
+                _brief(one.expected),
+                moment(one.newest) or "–",
+                moment(one.materialised_until) or "never",
+                one.owner or "–",
+            )
+            for one in found
+        ]
+        heads = ("view", "state", "age", "expected", "newest", "materialised until", "owner")
+        print(table(heads, rows))
+    return 1 if any(one.state == "stale" for one in found) else 0
+
+
+def lineage(options: argparse.Namespace) -> int:
+    from penstock.features.catalogue import consumers
+    from penstock.features.store import open_store
+    from penstock.registry.versions import SERVICE_TAG, versions
+
+    project = project_of(options)
+    view, _, feature = options.feature.partition(".")
+    entry = _entry(_entries(project), view)
+    _known(entry, feature)
+    using = {
+        service: sorted({f for v, f in listed if v == view and feature in ("", f)})
+        for service, listed in consumers(open_store(project.root)).items()
+    }
+    services = {service: names for service, names in using.items() if names}
+    models = [
+        {"model": v.label, "aliases": list(v.aliases), "service": v.tags[SERVICE_TAG]}
+        for v in versions(project)
+        if v.tags.get(SERVICE_TAG) in services
+    ]
+    source = entry.definition.source
+    if options.json:
+        print_json({"view": view, "source": vars(source), "services": services, "models": models})
+        return 0
+    print(f"source   {source.name}: {source.location}")
+    print(f"view     {view}, definition {entry.definition.digest[:12]}")
+    for service, names in services.items():
+        print(f"service  {service}: {', '.join(names)}")
+    for model in models:
+        print(f"model    {model['model']} {' '.join(model['aliases'])}".rstrip())
+    if not services:
+        print("no service uses it")
+    return 0
+
+
+def _entries(project: Project) -> dict[str, Entry]:
+    from penstock.features.catalogue import entries
+    from penstock.features.store import open_store
+
+    return entries(open_store(project.root), project.root)
+
+
+def _entry(entries: dict[str, Entry], name: str) -> Entry:
+    if name not in entries:
+        known = ", ".join(entries) or "none"
+        raise UsageError(f"there is no feature view {name!r}", hint=f"the views are: {known}")
+    return entries[name]
+
+
+def _known(entry: Entry, feature: str) -> None:
+    names = [column.name for column in entry.definition.features]
+    if feature and feature not in names:
+        raise UsageError(
+            f"{entry.definition.name!r} has no feature {feature!r}",
+            hint=f"its features are: {', '.join(names)}",
+        )
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    return {
+        **entry.definition.model_dump(mode="json"),
+        "digest": entry.definition.digest,
+        "services": entry.services,
+        "materialised_until": entry.materialised_until,
+    }
+
+
+def _features(entry: Entry) -> list[tuple[str, str, str]]:
+    made = {
+        a.name: f"{a.function}{f'({a.n})' if a.n else ''} of {a.column or 'rows'}, "
+        f"{_brief(a.window) if a.window else 'lifetime'}"
+        + (f", until {_brief(a.offset)} before" if a.offset else "")
+        for a in entry.definition.aggregates
+    }
+    latest = "of the latest row"
+    return [(c.name, c.type, made.get(c.name, latest)) for c in entry.definition.features]
+
+
+def _agreed(changed: list[Change]) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    count = sum(change.breaks for change in changed)
+    answer = input(f"{count} served features would mean something else. Apply? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _brief(span: timedelta | None) -> str:
+    """In the two largest units: 3d 4h."""
+    if span is None:
+        return "–"
+    total = int(span.total_seconds())
+    sizes = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts: list[str] = []
+    for unit, size in sizes:
+        if total >= size and len(parts) < 2:
+            parts.append(f"{total // size}{unit}")
+            total %= size
+    return " ".join(parts) or "0s"

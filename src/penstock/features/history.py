@@ -1,0 +1,86 @@
+"""What was known of entities at given times, view by view; one row for each row that is asked.
+
+Keys and times are read first, and of the features only what is joined. Where even those are larger
+than the memory allowed, rows are parted by the hash of their key and joined part by part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.features.definition import ViewDefinition
+from penstock.features.facts import Facts
+from penstock.features.kernels.keys import comparable
+from penstock.features.kernels.latest import latest_rows
+from penstock.features.kernels.windows import aggregates_at
+from penstock.features.partitions import POSITION, in_parts, part_of, parts_for
+
+AT = "__at"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows that are asked about: keys and a time each."""
+
+    table: pa.Table
+    at: str  # the column of the time; without a zone it is UTC
+    keys: Mapping[str, str]  # a column of `table` -> the view's key
+
+
+def features_at(view: ViewDefinition, facts: Facts, asked: Asked, memory: int) -> pa.Table:
+    """The features of a view, one column each, one row for each row asked, in its order.
+
+    `memory` in bytes is what the join may take beside its result. Unknown is null.
+    """
+    keys = tuple(column.name for column in view.keys)
+    times = filter(None, (view.source.timestamp, view.source.created))
+    read = tuple(dict.fromkeys((*keys, *times, *(view.inputs if view.aggregates else ()))))
+    rows = asked.table.select([asked.at, *asked.keys]).rename_columns([AT, *asked.keys.values()])
+    for key in keys:
+        column = comparable(rows[key], facts.schema.field(key).type, key)
+        rows = rows.set_column(rows.column_names.index(key), key, column)
+    parts = parts_for(facts, read, memory) if keys else 1
+    joined = _joined(view, facts, read, rows, parts)
+    if view.aggregates:
+        return joined
+    names = tuple(column.name for column in view.fields)
+    return facts.take(names, joined[POSITION].combine_chunks())
+
+
+def _joined(
+    view: ViewDefinition, facts: Facts, read: tuple[str, ...], rows: pa.Table, parts: int
+) -> pa.Table:
+    """The join of all parts, in the order of the rows asked."""
+    keys = [column.name for column in view.keys]
+    join = _aggregates if view.aggregates else _latest
+    if parts == 1:
+        return join(view, next(in_parts(facts, read, keys, 1)), rows)
+    part = part_of([rows[key] for key in keys], parts)
+    answers, places = [], []
+    for number, table in enumerate(in_parts(facts, read, keys, parts)):
+        places.append(np.flatnonzero(part == number))
+        answers.append(join(view, table, rows.take(pa.array(places[-1]))))
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return pa.concat_tables(answers).take(pa.array(order))
+
+
+def _latest(view: ViewDefinition, facts: pa.Table, rows: pa.Table) -> pa.Table:
+    """The position of the row that counts for each row asked."""
+    found = latest_rows(
+        rows,
+        facts,
+        {key.name: key.name for key in view.keys},
+        at=AT,
+        happened=view.source.timestamp,
+        created=view.source.created,
+        ttl=view.ttl,
+    )
+    return pa.table({POSITION: facts[POSITION].take(found)})
+
+
+def _aggregates(view: ViewDefinition, facts: pa.Table, rows: pa.Table) -> pa.Table:
+    return aggregates_at(view, facts, rows, AT)

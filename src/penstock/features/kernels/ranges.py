@@ -1,0 +1,236 @@
+"""A function of each of many ranges of a column, in time that hardly depends on their lengths.
+
+The column holds an entity's values in the order (happened, created, file order); a range is the
+part of it inside a window. Nulls and NaN are missing values, which no function counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from penstock.errors import DataError
+from penstock.features.kernels.distinct import count_distinct, newest_distinct
+from penstock.features.kernels.exact import range_sums, sample_deviation
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+def over_ranges(
+    function: str, column: pa.Array | None, left: Ints, right: Ints, kind: pa.DataType, n: int = 0
+) -> pa.Array:
+    """The function over column[left[i]:right[i]], as an array of `kind`; `left == right` is empty.
+
+    Without a column rows are counted. `n` is that of last_distinct, whose newest value comes first.
+    Raises `DataError` when a sum of integers is too large for an int64.
+    """
+    if column is None:
+        return pa.array(right - left, pa.int64())
+    values = _present(column)
+    low, high = values.within(left), values.within(right)
+    if function == "count":
+        return pa.array(high - low, pa.int64())
+    result = FUNCTIONS[function](values.column, low, high, n)
+    return result if result.type == kind else result.cast(kind)
+
+
+@dataclass(frozen=True)
+class _Present:
+    """The values that are there, and where they came from."""
+
+    column: pa.Array
+    before: Ints | None  # how many are there before each row; none: all are there
+
+    def within(self, edges: Ints) -> Ints:
+        return edges if self.before is None else self.before[edges]
+
+
+def _present(column: pa.Array) -> _Present:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    there = pc.is_valid(column) if column.null_count else None
+    if pa.types.is_floating(column.type):
+        number = pc.invert(pc.is_nan(column))
+        there = number if there is None else pc.and_kleene(there, number)
+        there = there.fill_null(False)
+    if there is None:
+        return _Present(column, None)
+    flags: Flags = there.to_numpy(zero_copy_only=False)
+    if flags.all():
+        return _Present(column, None)
+    before = np.zeros(len(flags) + 1, dtype=np.int64)
+    np.cumsum(flags, out=before[1:])
+    return _Present(column.filter(pa.array(flags)), before)
+
+
+def _sum(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return pa.array(_whole_sums(column, left, right), pa.int64())
+    sums, missing = _float_sums(_floats(column), left, right)
+    return pa.array(sums, mask=missing)
+
+
+def _mean(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    empty = left == right
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        sums, missing = _whole_sums(column, left, right, as_float=True), empty
+    else:
+        sums, missing = _float_sums(_floats(column), left, right)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return pa.array(sums / (right - left), mask=missing | empty)
+
+
+def _std(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    values = _floats(column)
+    infinite = np.isinf(values)
+    finite = np.where(infinite, 0.0, values)
+    deviation = sample_deviation(finite, left, right)
+    missing = (right - left < 2) | (_counts(infinite, left, right) > 0)
+    return pa.array(deviation, mask=missing)
+
+
+def _float_sums(
+    values: NDArray[np.float64], left: Ints, right: Ints
+) -> tuple[NDArray[np.float64], Flags]:
+    """The sums, and which have none: infinities of both signs."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return range_sums(values, left, right), np.zeros(len(left), dtype=bool)
+    above = _counts(infinite & (values > 0), left, right) > 0
+    below = _counts(infinite & (values < 0), left, right) > 0
+    sums = range_sums(np.where(infinite, 0.0, values), left, right)
+    sums[above], sums[below] = np.inf, -np.inf
+    return sums, above & below
+
+
+def _whole_sums(
+    column: pa.Array, left: Ints, right: Ints, *, as_float: bool = False
+) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Sums of integers; as floats they are rounded once."""
+    values = _integers(column)
+    prefix = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=prefix[1:])  # may wrap around; the differences do not
+    sums = prefix[right] - prefix[left]
+    largest = max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
+    longest = int((right - left).max(initial=0))
+    if largest * longest < 2**63:
+        return sums.astype(np.float64) if as_float else sums
+    exact = [sum(values[a:b].tolist()) for a, b in zip(left.tolist(), right.tolist(), strict=True)]
+    if as_float:
+        return np.array([float(total) for total in exact])
+    if any(not -(2**63) <= total < 2**63 for total in exact):
+        raise DataError(
+            f"a sum of integers is too large for 64 bits: {max(exact, key=abs)}",
+            hint="cast the column to float64 in a transformation",
+        )
+    return np.array(exact, dtype=np.int64)
+
+
+def _integers(column: pa.Array) -> Ints:
+    try:
+        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"an integer is too large for 64 bits: {error}",
+            hint="cast the column to float64 in a transformation",
+        ) from error
+
+
+def _floats(column: pa.Array) -> NDArray[np.float64]:
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+
+def _counts(flags: Flags, left: Ints, right: Ints) -> Ints:
+    before = np.zeros(len(flags) + 1, dtype=np.int64)
+    np.cumsum(flags, out=before[1:])
+    return before[right] - before[left]
+
+
+def _min(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    return _extreme(column, left, right, np.minimum)
+
+
+def _max(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    return _extreme(column, left, right, np.maximum)
+
+
+def _extreme(column: pa.Array, left: Ints, right: Ints, pick: np.ufunc) -> pa.Array:
+    """The smallest or largest of each range; of doubling ranges two cover any range."""
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    ranked = None if numeric else _ranked(column)
+    table = (column if ranked is None else ranked.indices).to_numpy(zero_copy_only=False)
+    found = np.zeros(len(left), dtype=table.dtype)
+    _, length = np.frexp((right - left).astype(np.float64))  # 1 for 1, 2 for 2 and 3, …
+    for level in range(int(length.max(initial=0))):
+        here = np.flatnonzero(length == level + 1)
+        if len(here):
+            found[here] = pick(table[left[here]], table[right[here] - (1 << level)])
+        table = pick(table[: -(1 << level)], table[1 << level :])
+    result = pa.array(found, mask=left == right)
+    return result if ranked is None else ranked.dictionary.take(result)
+
+
+def _ranked(column: pa.Array) -> pa.DictionaryArray:
+    """Numbers in the order of the values."""
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary
+    if pa.types.is_boolean(values.type):
+        order = pc.sort_indices(values.cast(pa.int8()))
+    else:
+        order = pc.sort_indices(values)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[order.to_numpy()] = np.arange(len(values))
+    indices = rank[encoded.indices.to_numpy(zero_copy_only=False)]
+    return pa.DictionaryArray.from_arrays(pa.array(indices), values.take(order))
+
+
+def _first(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    return column.take(pa.array(left, mask=left == right))
+
+
+def _last(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    return column.take(pa.array(right - 1, mask=left == right))
+
+
+def _count_distinct(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+    return pa.array(count_distinct(_codes(column), left, right), pa.int64())
+
+
+def _last_distinct(column: pa.Array, left: Ints, right: Ints, n: int) -> pa.Array:
+    places, counts = newest_distinct(_codes(column), left, right, n)
+    offsets = np.zeros(len(left) + 1, dtype=np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    values = column.take(pa.array(places))
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    # An offset that is null makes the list null: an empty window has no value.
+    mask = np.append(counts == 0, False)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values)
+
+
+def _codes(column: pa.Array) -> Ints:
+    """Equal values have equal numbers; minus zero is zero."""
+    if pa.types.is_floating(column.type):
+        column = pc.add(column, pa.scalar(0.0, column.type))
+    codes: Ints = column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return codes.astype(np.int64)
+
+
+FUNCTIONS = {
+    "sum": _sum,
+    "mean": _mean,
+    "std": _std,
+    "min": _min,
+    "max": _max,
+    "first": _first,
+    "last": _last,
+    "count_distinct": _count_distinct,
+    "last_distinct": _last_distinct,
+}

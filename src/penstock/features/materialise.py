@@ -1,0 +1,91 @@
+"""Which rows an interval of time brings to the online store.
+
+The interval is closed. Rows that were created in it count too, however long ago they happened, and
+rows created after its end do not exist yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.features.definition import ViewDefinition
+from penstock.features.facts import Facts, between
+from penstock.features.kernels.latest import latest_of_each
+from penstock.features.kernels.windows import aggregates_at
+from penstock.features.partitions import POSITION, in_parts, parts_for
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AT = "__at"
+
+
+def first_needed(view: ViewDefinition, end: datetime) -> datetime:
+    """The earliest event that a window may still hold at the end."""
+    if any(a.window is None for a in view.aggregates):
+        return EPOCH
+    longest = max(a.window + a.offset for a in view.aggregates if a.window is not None)
+    return end - longest - view.resolution
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One view's rows of an interval."""
+
+    view: ViewDefinition
+    facts: Facts
+    start: datetime
+    end: datetime
+
+    def parts(self, memory: int) -> Iterator[pa.Table]:
+        """All rows that the interval brings, by parts of the entities: for views of the latest row
+        keys and times, for views of aggregates what they are made of too.
+        """
+        view = self.view
+        names = (*self._keys, *self._times, *(view.inputs if view.aggregates else ()))
+        read = tuple(dict.fromkeys(names))
+        parts = parts_for(self.facts, read, memory) if self._keys else 1
+        for table in in_parts(self.facts, read, self._keys, parts, self._known()):
+            if table.num_rows:
+                yield table
+
+    def as_rows(self, table: pa.Table) -> pa.Table:
+        """One row an entity: the latest, or the aggregates as they are at the end."""
+        source = self.view.source
+        newest = latest_of_each(
+            table, self._keys, happened=source.timestamp, created=source.created
+        )
+        if self.view.aggregates:
+            entities = table.select([*self._keys, *self._times]).take(newest)
+            at = pa.repeat(pa.scalar(self.end, pa.timestamp("us", "UTC")), len(entities))
+            found = aggregates_at(self.view, table, entities.append_column(AT, at), AT)
+            for name in found.column_names:
+                entities = entities.append_column(name, found[name])
+            return entities
+        names = (*self._keys, *self._times, *(column.name for column in self.view.fields))
+        rows = table[POSITION].take(newest).combine_chunks()
+        return self.facts.take(tuple(dict.fromkeys(names)), rows, self._known())
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.view.keys)
+
+    @property
+    def _times(self) -> tuple[str, ...]:
+        return tuple(filter(None, (self.view.source.timestamp, self.view.source.created)))
+
+    def _known(self) -> Any:
+        """The expression for the rows of the interval."""
+        source = self.view.source
+        happened = between(self.facts, source.timestamp, self.start, self.end)
+        if not source.created:
+            return happened
+        before = between(self.facts, source.timestamp, EPOCH - timedelta(days=36_500), self.end)
+        created = between(self.facts, source.created, self.start, self.end)
+        exists = between(self.facts, source.created, EPOCH - timedelta(days=36_500), self.end)
+        unknown = pc.is_null(self.facts.column(source.created))
+        return (happened | (before & created)) & (exists | unknown)

@@ -1,0 +1,174 @@
+"""Rows in LMDB: a memory-mapped file, read by any number of processes and written by one at a time.
+
+In feature_store.yaml:
+
+    online_store:
+      type: penstock.features.online_stores.lmdb.LmdbOnlineStore
+      path: online        # a folder, relative to that of feature_store.yaml
+
+Readers take no locks and see a write as soon as it is committed. The folder must be on a local
+disk, as LMDB asks. Loaded as a Feast plugin only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+
+from penstock.errors import PenstockError, ResourceError
+from penstock.features.online_stores.backend import Combine, Row
+from penstock.features.online_stores.store import PackedOnlineStore
+
+MAP_SIZE = 2**38  # address space, not memory or disk: the file grows as it is filled
+MAX_READERS = 1024
+LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
+NOTES = bytes(16)  # leads the keys of notes
+
+_environments: dict[str, Any] = {}
+
+
+def _forget() -> None:
+    """In a forked process: LMDB's environments must not be used, nor closed, there."""
+    _inherited.extend(_environments.values())
+    _environments.clear()
+
+
+_inherited: list[Any] = []
+os.register_at_fork(after_in_child=_forget)
+
+
+class LmdbOnlineStoreConfig(FeastConfigBaseModel):
+    """`path`: a folder, relative to that of feature_store.yaml."""
+
+    type: Literal["penstock.features.online_stores.lmdb.LmdbOnlineStore"] = (
+        "penstock.features.online_stores.lmdb.LmdbOnlineStore"
+    )
+    path: str = "online"
+
+
+class LmdbOnlineStore(PackedOnlineStore):
+    """One packed row an entity and view in an embedded LMDB."""
+
+    def open_rows(self, config: RepoConfig) -> LmdbRows:
+        path = Path(config.online_store.path)
+        return LmdbRows(path if path.is_absolute() else Path(config.repo_path or ".") / path)
+
+
+class LmdbRows:
+    """A `RowStore` in a folder."""
+
+    remote = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder.resolve())
+        self._prefixes: dict[str, bytes] = {}
+
+    def read_many(self, asked: Sequence[tuple[str, Sequence[bytes | None]]]) -> list[list[Row]]:
+        begun = self._environment().begin()
+        try:
+            get = begun.get
+            found: list[list[Row]] = []
+            for space, keys in asked:
+                prefix = self._prefixes.get(space) or self._prefix(space)
+                found.append(
+                    [
+                        None
+                        if key is None
+                        else get(prefix + (key if len(key) <= LONGEST_KEY else short(key)))
+                        for key in keys
+                    ]
+                )
+            return found
+        finally:
+            begun.abort()
+
+    def merge(self, space: str, keys: Sequence[bytes], combine: Combine) -> None:
+        prefix = self._prefix(space)
+        places = [prefix + short(key) for key in keys]
+        # In the order of the keys, so that pages of the tree are visited once.
+        order = sorted(range(len(places)), key=places.__getitem__)
+        with self._writing() as writing:
+            old = [writing.get(places[i]) for i in order]
+            for i, row in zip(order, combine(order, old), strict=True):
+                if row is not None:
+                    writing.put(places[i], row)
+
+    def drop(self, space: str) -> None:
+        prefix = self._prefix(space)
+        with self._writing() as writing:
+            cursor = writing.cursor()
+            there = cursor.set_range(prefix)
+            while there and cursor.key().startswith(prefix):
+                there = cursor.delete()
+            writing.delete(NOTES + prefix)
+
+    def get_note(self, space: str) -> Row:
+        with self._environment().begin() as begun:
+            note: Row = begun.get(NOTES + self._prefix(space))
+            return note
+
+    def put_note(self, space: str, note: bytes) -> None:
+        with self._writing() as writing:
+            writing.put(NOTES + self._prefix(space), note)
+
+    def teardown(self) -> None:
+        if environment := _environments.pop(self._folder, None):
+            environment.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _prefix(self, space: str) -> bytes:
+        """Leads the keys of a space; 128 bits of a hash, so no two spaces share one."""
+        if space not in self._prefixes:
+            self._prefixes[space] = hashlib.sha256(space.encode()).digest()[:16]
+        return self._prefixes[space]
+
+    def _environment(self) -> Any:
+        return _environments.get(self._folder) or self._open()
+
+    def _open(self) -> Any:
+        import lmdb
+
+        try:
+            Path(self._folder).mkdir(parents=True, exist_ok=True)
+            # Without metasync the last commit may be lost with the power, never the file.
+            environment = lmdb.open(
+                self._folder,
+                map_size=MAP_SIZE,
+                max_readers=MAX_READERS,
+                metasync=False,
+                max_spare_txns=16,
+            )
+            environment.reader_check()  # frees what killed readers hold on to
+        except (lmdb.Error, OSError) as error:
+            raise self._refused(error) from error
+        return _environments.setdefault(self._folder, environment)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Any]:
+        import lmdb
+
+        try:
+            with self._environment().begin(write=True) as writing:
+                yield writing
+        except PenstockError:
+            raise
+        except (lmdb.Error, OSError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> ResourceError:
+        return ResourceError(
+            f"the online store in {self._folder} cannot be used: {error}",
+            hint="is the disk full, or the folder not yours to write, or on a network?",
+        )
+
+
+def short(key: bytes) -> bytes:
+    """A key that LMDB takes: itself, or the SHA-256 of one too long for it."""
+    return key if len(key) <= LONGEST_KEY else b"#" + hashlib.sha256(key).digest()

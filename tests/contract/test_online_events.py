@@ -1,0 +1,272 @@
+# ruff: noqa: F401, F811 - pytest finds fixtures by the names they are imported under
+"""Time windows online: pushed and materialised through Feast, over every packed store."""
+
+from __future__ import annotations
+
+import random
+import types
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import feature_reference as reference
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import FeatureStore
+from online_backends import (
+    HOUR,
+    NOW,
+    Settings,
+    dynamodb_url,
+    online,
+    open_store,
+    redis_url,
+    set_clock,
+)
+
+from penstock.errors import DataError
+from penstock.features.declarations import (
+    Aggregate,
+    BatchSource,
+    Entity,
+    FeatureService,
+    FeatureView,
+)
+from penstock.features.feast_objects import Compiled, compiled
+
+pytestmark = pytest.mark.slow
+
+SCHEMA = {
+    "user_id": "int64",
+    "at": "timestamp[us, tz=UTC]",
+    "amount": "double",
+    "shop": "string",
+    "currency": "string",
+}
+user = Entity("user", ["user_id"])
+payments = BatchSource("payments", path="payments.parquet", timestamp="at", schema=SCHEMA)
+spending = FeatureView(
+    "spending",
+    source=payments,
+    entities=[user],
+    aggregates=[
+        Aggregate("*", "count", "1h"),
+        Aggregate("amount", "sum", "1h"),
+        Aggregate("amount", "sum", "1d"),
+        Aggregate("amount", "mean", "1d"),
+        Aggregate("amount", "max", "1d", offset="1h"),
+        Aggregate("shop", "last", "1d"),
+        Aggregate("shop", "last_distinct(2)", "1d"),
+        Aggregate("shop", "count_distinct", "lifetime"),
+    ],
+)
+last_payment = FeatureView("last_payment", source=payments, entities=[user], ttl="1d")
+
+
+def in_cents(name: str) -> str:
+    return f'SELECT user_id, "at", amount * 100 AS cents, shop FROM {name}'
+
+
+cents = FeatureView(
+    "cents",
+    source=payments,
+    entities=[user],
+    transform=in_cents,
+    aggregates=[Aggregate("cents", "sum", "1d", name="cents_1d")],
+)
+everyone = FeatureView(
+    "everyone", source=payments, aggregates=[Aggregate("*", "count", "1d", name="payments_1d")]
+)
+served = FeatureService("model", [spending, last_payment[["amount"]], everyone])
+
+
+def project(folder: Path, **declared: Any) -> Compiled:
+    module = types.ModuleType("features")
+    vars(module).update(declared)
+    empty = {name: pa.array([], kinds()[name]) for name in SCHEMA}
+    if not (folder / "payments.parquet").exists():
+        pq.write_table(pa.table(empty), folder / "payments.parquet")
+    return compiled(module, folder)
+
+
+def kinds() -> dict[str, pa.DataType]:
+    from penstock.features.definition import arrow_type
+
+    return {name: arrow_type(kind) for name, kind in SCHEMA.items()}
+
+
+@pytest.fixture
+def store(tmp_path: Path, online: Settings) -> Iterator[FeatureStore]:
+    opened = open_store(tmp_path, online)
+    found = project(
+        tmp_path,
+        spending=spending,
+        last_payment=last_payment,
+        cents=cents,
+        everyone=everyone,
+        served=served,
+    )
+    opened.apply(list(found.objects))
+    set_clock(opened, NOW)
+    yield opened
+    opened._get_provider().online_store.teardown(opened.config, [], [])
+
+
+def payment(hours_ago: float, amount: float, shop: str = "a", user_id: int = 1) -> dict[str, Any]:
+    at = NOW - timedelta(hours=hours_ago)
+    return {"user_id": user_id, "at": at, "amount": amount, "shop": shop, "currency": "EUR"}
+
+
+def push(store: FeatureStore, *payments: dict[str, Any]) -> None:
+    store.push("payments_push", pd.DataFrame(payments))
+
+
+def materialise(store: FeatureStore, name: str, start: datetime, *facts: dict[str, Any]) -> None:
+    """What the batch engine does with the source's rows of (start, NOW]."""
+    columns = {c: pa.array([f[c] for f in facts], kind) for c, kind in kinds().items()}
+    plugin = store._get_provider().online_store
+    view = store.get_feature_view(name)
+    plugin.write_events(store.config, view, pa.table(columns), start, NOW)
+
+
+def read(store: FeatureStore, *names: str, user_id: int = 1) -> dict[str, Any]:
+    answer = store.get_online_features(list(names), [{"user_id": user_id}]).to_dict()
+    return {name: value[0] for name, value in answer.items() if name != "user_id"}
+
+
+def test_a_pushed_payment_counts_at_once_in_every_view(store: FeatureStore) -> None:
+    push(store, payment(0.5, 10.0), payment(2, 5.0, "b"))
+    assert read(store, "spending:count_1h", "spending:amount_sum_1d", "spending:shop_last_1d") == {
+        "count_1h": 1,
+        "amount_sum_1d": 15.0,
+        "shop_last_1d": "a",
+    }
+    assert read(store, "last_payment:amount", "cents:cents_1d", "everyone:payments_1d") == {
+        "amount": 10.0,
+        "cents_1d": 1500.0,
+        "payments_1d": 2,
+    }
+
+
+def test_windows_slide_with_the_clock(store: FeatureStore) -> None:
+    push(store, payment(0, 10.0))
+    seen = []
+    for later in (timedelta(0), HOUR - timedelta(microseconds=1), HOUR):
+        set_clock(store, NOW + later)
+        seen.append(read(store, "spending:count_1h")["count_1h"])
+    assert seen == [1, 1, 0]
+
+
+def test_a_service_over_windows_and_latest_rows(store: FeatureStore) -> None:
+    push(store, payment(0.5, 10.0, "x"), payment(3, 4.0, "y"))
+    service = store.get_feature_service("model")
+    answer = store.get_online_features(service, [{"user_id": 1}, {"user_id": 2}]).to_dict()
+    assert answer["amount_max_1d_before_1h"] == [4.0, None]
+    assert answer["shop_last_distinct_2_1d"] == [["x", "y"], None]
+    assert answer["count_1h"] == [1, 0]
+    assert answer["payments_1d"] == [2, 2]
+    assert answer["amount"] == [10.0, None]
+
+
+def test_a_payment_is_counted_once_however_it_arrives(store: FeatureStore) -> None:
+    day = NOW - timedelta(days=1)
+    push(store, payment(2, 10.0))
+    materialise(store, "spending", day, payment(2, 10.0), payment(3, 1.0))
+    materialise(store, "spending", day, payment(2, 10.0), payment(3, 1.0))
+    assert read(store, "spending:amount_sum_1d") == {"amount_sum_1d": 11.0}
+
+
+def test_random_arrivals_give_what_the_reference_gives(store: FeatureStore) -> None:
+    dice = random.Random(7)
+    definition = project(Path(store.repo_path), spending=spending).definitions["spending"]
+    facts = [
+        payment(dice.randrange(200) / 4, dice.choice([0.1, 2.5, -1e9]), dice.choice("abc"), u)
+        for u in (1, 2, 3)
+        for _ in range(8)
+    ]
+    dice.shuffle(facts)
+    arrived: list[dict[str, Any]] = []
+    while facts:
+        some, facts = facts[:3], facts[3:]
+        push(store, *some)
+        arrived += some
+    rows = [reference.Row((f["user_id"],), nanoseconds(f["at"]), None, f) for f in arrived]
+    names = [f"spending:{a.name}" for a in definition.aggregates]
+    for hours in (0, -3, 20):
+        set_clock(store, NOW + hours * HOUR)
+        for number in (1, 2, 3, 4):
+            assert read(store, *names, user_id=number) == {
+                a.name: reference.aggregate(
+                    definition, a, rows, (number,), nanoseconds(NOW + hours * HOUR)
+                )
+                for a in definition.aggregates
+            }
+
+
+def nanoseconds(moment: datetime) -> int:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return (moment - epoch) // timedelta(microseconds=1) * 1_000
+
+
+def test_after_a_new_definition_old_events_are_gone_and_it_is_said(
+    store: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    push(store, payment(0.5, 10.0))
+    changed = FeatureView(
+        "spending", source=payments, entities=[user], aggregates=[Aggregate("*", "count", "2h")]
+    )
+    store.apply(list(project(tmp_path, spending=changed).objects))
+    assert "'spending': its definition changed" in caplog.text
+    assert read(store, "spending:count_2h") == {"count_2h": 0}
+    push(store, payment(1.5, 10.0))
+    assert read(store, "spending:count_2h") == {"count_2h": 1}
+
+
+def test_finished_values_are_refused_for_views_with_windows(store: FeatureStore) -> None:
+    frame = pd.DataFrame([{"user_id": 1, "at": NOW, "count_1h": 3}])
+    view = store.get_feature_view("spending")
+    for name in (f.name for f in view.features if f.name != "count_1h"):
+        frame[name] = None
+    with pytest.raises(DataError, match="has time windows"):
+        store.write_to_online_store("spending", frame)
+
+
+def test_where_the_store_was_emptied_nothing_is_counted_as_zero(store: FeatureStore) -> None:
+    push(store, payment(0.5, 10.0))
+    rows = store._get_provider().online_store._rows(store.config)
+    rows.drop("shop:spending")
+    assert read(store, "spending:count_1h") == {"count_1h": None}
+
+
+def test_an_answer_with_windows_becomes_feasts_proto(store: FeatureStore) -> None:
+    push(store, payment(0.5, 10.0, "x"))
+    names = ["spending:count_1h", "spending:shop_last_distinct_2_1d", "spending:amount_mean_1d"]
+    answer = store.get_online_features(names, [{"user_id": 1}, {"user_id": 2}])
+    assert list(answer.proto.metadata.feature_names.val)[1:] == [n.split(":")[1] for n in names]
+    counted, shops, mean = answer.proto.results[1:]
+    assert [v.int64_val for v in counted.values] == [1, 0]
+    assert list(shops.values[0].string_list_val.val) == ["x"]
+    assert list(mean.statuses) == [1, 3]
+    assert counted.event_timestamps[0].ToDatetime(UTC) == NOW - timedelta(minutes=30)
+    assert len(answer.to_df()) == len(answer.to_arrow()) == 2
+
+
+def test_windows_feed_on_demand_features(store: FeatureStore) -> None:
+    from feast import Field
+    from feast.on_demand_feature_view import on_demand_feature_view
+    from feast.types import Float64
+
+    @on_demand_feature_view(
+        sources=[store.get_feature_view("spending")],
+        schema=[Field(name="per_payment", dtype=Float64)],
+        mode="pandas",
+    )
+    def ratio(inputs: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"per_payment": inputs["amount_sum_1h"] / inputs["count_1h"]})
+
+    store.apply([ratio])
+    push(store, payment(0.5, 10.0), payment(0.25, 20.0))
+    assert read(store, "ratio:per_payment") == {"per_payment": 15.0}
