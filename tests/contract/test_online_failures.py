@@ -28,6 +28,7 @@ from online_backends import (
     open_store,
     redis_url,
     set_clock,
+    settings_of,
     shared,
 )
 
@@ -239,14 +240,29 @@ def test_a_note_of_a_newer_version_is_refused(tmp_path: Path, online: Settings) 
         write(store, 1)
 
 
+def test_a_damaged_note_gives_way_when_the_features_are_applied(
+    tmp_path: Path, online: Settings
+) -> None:
+    store = opened(tmp_path, online)
+    write(store, 1)
+    rows_of(store).put_note("shop:trips", b"{")
+    with pytest.raises(DataError, match="note about it is damaged"):
+        write(store, 2)
+    store.apply([driver, trips])
+    assert store.get_online_features(*ASKED).to_dict()["count"] == [None]
+    write(store, 2)
+    assert store.get_online_features(*ASKED).to_dict()["count"] == [2]
+
+
 def test_an_emptied_redis_knows_nobody_and_fills_again(
-    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import redis
 
-    store = opened(tmp_path, {"type": f"{PLUGINS}.redis.RedisOnlineStore", "url": redis_url})
+    settings = settings_of("redis", request, monkeypatch)
+    store = opened(tmp_path, settings)
     write(store, 1)
-    redis.Redis.from_url(redis_url).flushall()
+    redis.Redis.from_url(settings["url"]).flushall()
     answer = store.get_online_features(*ASKED)
     assert answer.to_dict()["count"] == [None]
     write(store, 2)
@@ -298,8 +314,6 @@ def test_the_settings_of_a_redis_store_do_not_show_the_password(tmp_path: Path) 
 def test_a_row_too_large_for_dynamodb_is_refused_by_key(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from online_backends import settings_of
-
     store = opened(tmp_path, settings_of("dynamodb", request, monkeypatch))
     with pytest.raises(DataError, match=r"'shop:trips' for key 69000\w+ has 410,\d+ bytes"):
         write(store, 1, "x" * 410_000)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from penstock.errors import DataError
 from penstock.features.online import OnlineFeatures
-from penstock.features.store import open_store
+from penstock.features.store import prepared_store
 from penstock.features.training_set import features_as_of, features_by_feast, point_in_time_join
+from penstock.project import open_project
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,12 @@ class View:
         return max(found, key=lambda fact: fact[:3])[3] if found else None
 
 
+def shop_store(root: Path) -> Any:
+    """The feature store of an empty project."""
+    (root / "penstock.toml").write_text('[project]\nname = "shop"\n')
+    return prepared_store(open_project(root))
+
+
 class Shop:
     """A Feast store with some views and a service of all of them."""
 
@@ -89,7 +96,7 @@ class Shop:
                 ],
                 source=FileSource(
                     name=f"{view.name}_rows",
-                    path=f"{view.name}.parquet",
+                    path=str(root / f"{view.name}.parquet"),
                     timestamp_field="happened",
                     created_timestamp_column=CREATED if view.created else "",
                 ),
@@ -97,7 +104,7 @@ class Shop:
             for view in views
         ]
         self.service = FeatureService(name="all", features=declared)
-        self.store = open_store(root, "shop")
+        self.store = shop_store(root)
         self.store.apply([*entities.values(), *declared, self.service])
 
     def write(self, view: View) -> None:
@@ -283,7 +290,7 @@ def test_features_as_of_a_moment_follow_the_order_of_the_entities(tmp_path: Path
     Shop(tmp_path, view)
     entities = pd.DataFrame({"customer_id": [2, 7, 1, 2]})
 
-    found = features_as_of(tmp_path, "shop", "all", entities, T + HOUR)
+    found = features_as_of(tmp_path, "all", entities, T + HOUR)
 
     expected = [view.known((key,), T + HOUR) for key in entities.customer_id]
     assert [None if pd.isna(v) else v for v in found["visits_value"]] == expected
@@ -310,7 +317,7 @@ def test_names_of_the_file_of_the_view_and_of_the_label_rows_may_differ(tmp_path
     customer = Entity(name="c", join_keys=["customer_id"], value_type=ValueType.INT64)
     source = FileSource(
         name="rows",
-        path="rows.parquet",
+        path=str(tmp_path / "rows.parquet"),
         timestamp_field="happened",
         field_mapping={"id": "customer_id", "ts": "happened", "n": "visits"},
     )
@@ -323,7 +330,7 @@ def test_names_of_the_file_of_the_view_and_of_the_label_rows_may_differ(tmp_path
     )
     referrer = view.with_join_key_map({"customer_id": "referrer_id"})
     service = FeatureService(name="all", features=[referrer])
-    store = open_store(tmp_path, "shop")
+    store = shop_store(tmp_path)
     store.apply([customer, view, service])
     asked = labels({"customer_id": INT, "referrer_id": INT}, (1, 2, T), (2, None, T), (1, 1, T))
 
@@ -378,9 +385,9 @@ def check_online(shop: Shop, at: datetime) -> None:
     names = [view.feature for view in shop.views]
     shop.store.materialize(T - 99 * DAY, at)
 
-    served = OnlineFeatures(str(shop.root), "shop", "all", names, ["customer_id"]).read(entities)
+    served = OnlineFeatures(str(shop.root), "all", names, ["customer_id"]).read(entities)
 
-    known = features_as_of(shop.root, "shop", "all", pd.DataFrame(entities), at)
+    known = features_as_of(shop.root, "all", pd.DataFrame(entities), at)
     pd.testing.assert_frame_equal(served, known, check_dtype=False)
 
 
@@ -389,18 +396,10 @@ def test_online_equals_offline(tmp_path: Path) -> None:
     check_online(Shop(tmp_path, View("visits", CUSTOMER, facts, created=True)), T + 2 * HOUR)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Feast 0.67: get_online_features gives values older than the view's ttl"
-)
 def test_online_expires_as_offline_does(tmp_path: Path) -> None:
     check_online(Shop(tmp_path, View("visits", CUSTOMER, [(1, T - DAY, 10)], ttl=HOUR)), T)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Feast 0.67: materialize takes any of the facts of one moment (dask.py, "
-    "evaluate_offline_job: two sorts, neither of them stable)",
-)
 def test_online_takes_the_last_of_equal_moments_as_offline_does(tmp_path: Path) -> None:
     facts = [(key, T - n % 3 * DAY, 1000 * key + n) for n in range(300) for key in (1, 2)]
     check_online(Shop(tmp_path, View("visits", CUSTOMER, facts)), T)

@@ -17,7 +17,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from penstock.errors import DataError, ProjectError, UserCodeError
@@ -283,8 +282,9 @@ def between(facts: Facts, name: str, start: datetime, end: datetime) -> Any:
             f"{facts.what}: the time {name!r} is of type {kind}",
             hint="it must be a timestamp; cast it in the source",
         )
-    unit = "ns" if kind.unit == "ns" else "us"
+    column = facts.column(name)
+    if kind.unit in ("s", "ms"):  # too coarse for the bounds
+        kind = pa.timestamp("us", kind.tz)
+        column = column.cast(kind)
     low, high = (pa.scalar(moment, pa.timestamp("us", "UTC")) for moment in (start, end))
-    low, high = (moment.cast(pa.timestamp(unit, kind.tz)) for moment in (low, high))
-    column = pc.cast(facts.column(name), pa.timestamp(unit, kind.tz))
-    return (column >= low) & (column <= high)
+    return (column >= low.cast(kind)) & (column <= high.cast(kind))

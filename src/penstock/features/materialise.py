@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import Facts, between
@@ -87,5 +86,5 @@ class Filling:
         before = between(self.facts, source.timestamp, EPOCH - timedelta(days=36_500), self.end)
         created = between(self.facts, source.created, self.start, self.end)
         exists = between(self.facts, source.created, EPOCH - timedelta(days=36_500), self.end)
-        unknown = pc.is_null(self.facts.column(source.created))
+        unknown = self.facts.column(source.created).is_null()
         return (happened | (before & created)) & (exists | unknown)

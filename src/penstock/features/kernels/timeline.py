@@ -54,18 +54,13 @@ class Timeline:
         if created is not None:
             self.known = np.maximum(happened, created[order])
             self.late = bool((self.known > happened).any())
-        self._ticks = _Ticks(happened, self.known if self.late else None, codes)
-        self._keys = self._ticks.keys(codes, happened)
+        self._happened = Search(codes, happened)
         if self.late:
-            self._all_known = np.maximum.accumulate(self._ticks.keys(codes, self.known))
+            self._all_known = Search(codes, _largest_so_far(codes, self.known))
 
     def until(self, codes: Ints, edge: Ints) -> Ints:
         """For each entity, where its facts that happened after the edge begin."""
-        return np.searchsorted(self._keys, self._ticks.keys(codes, edge), side="right")
-
-    def beginning(self, codes: Ints) -> Ints:
-        """Where each entity's facts begin."""
-        return np.searchsorted(self._keys, self._ticks.lowest(codes), side="left")
+        return self._happened.after(codes, edge)
 
     def visible(
         self, codes: Ints, at: Ints, window: int | None, offset: int = 0, resolution: int = 0
@@ -77,7 +72,7 @@ class Timeline:
         """
         right = self.until(codes, at - offset)
         if window is None:
-            left = self.beginning(codes)
+            left = self._happened.beginning(codes)
         else:
             edge = at - offset - window
             edge = edge - edge % resolution if resolution else edge
@@ -93,8 +88,7 @@ class Timeline:
     def _without_unknown(self, codes: Ints, at: Ints, left: Ints, right: Ints) -> Ranges:
         """The ranges without facts that nobody knew yet."""
         # Up to here all of the entity's facts are known.
-        clear = np.searchsorted(self._all_known, self._ticks.keys(codes, at), side="right")
-        clear = np.clip(clear, left, right)
+        clear = np.clip(self._all_known.after(codes, at), left, right)
         right, copies = right.copy(), [self.rows]
         start = len(self.rows)
         for asking in _chunks(np.flatnonzero(clear < right), right - clear):
@@ -115,38 +109,70 @@ class Timeline:
         return Ranges(np.concatenate(copies) if len(copies) > 1 else self.rows, left, right)
 
 
-class _Ticks:
-    """(entity, time) as one integer that sorts alike."""
+class Search:
+    """Times of entities, sorted by (entity, time): finds where those after an edge begin."""
 
-    def __init__(self, happened: Ints, known: Ints | None, codes: Ints) -> None:
-        times = [happened] if known is None else [happened, known]
-        self._base = int(happened.min(initial=2**62)) if len(happened) else 0
-        last = max((int(t.max()) for t in times if len(t)), default=0)
+    def __init__(self, codes: Ints, times: Ints) -> None:
+        self._times = times
+        self._entities = int(codes[-1]) + 1 if len(codes) else 0
+        self._base = int(times.min(initial=2**62))
         self._unit = next(u for u in (10**9, 10**6, 10**3, 1) if _divides(u, self._base, times))
-        self._size = (last - self._base) // self._unit + 2
-        self._distinct: Ints | None = None
-        entities = int(codes.max(initial=0)) + 1
-        if self._size * entities >= 2**62:  # too far apart: count the distinct times instead
-            self._distinct = np.unique(np.concatenate(times))
-            self._size = len(self._distinct) + 1
-        self._entities = entities
-
-    def keys(self, codes: Ints, times: Ints) -> Ints:
-        """Of times between two facts it is that of the earlier one."""
-        if self._distinct is not None:
-            ticks = np.searchsorted(self._distinct, times, side="right")
+        self._size = (int(times.max(initial=self._base)) - self._base) // self._unit + 2
+        self._keys: Ints | None = None
+        if self._size * (self._entities + 1) < 2**63:
+            self._keys = self._key(codes, times)
         else:
-            ticks = (times - self._base) // self._unit + 1
-            np.clip(ticks, 0, self._size - 1, out=ticks)
+            self._starts = np.searchsorted(codes, np.arange(self._entities + 2))
+
+    def after(self, codes: Ints, edges: Ints) -> Ints:
+        """The first place of each entity's times after the edge; its end where there are none."""
+        if self._keys is None:
+            return self._bisected(codes, edges)
+        asked = self._key(codes, edges)
+        order = np.argsort(asked)  # neighbours find their places in memory that was just read
+        places = np.empty(len(asked), dtype=np.int64)
+        places[order] = np.searchsorted(self._keys, asked[order], side="right")
+        return places
+
+    def beginning(self, codes: Ints) -> Ints:
+        """The first place of each entity."""
+        if self._keys is not None:
+            return np.searchsorted(self._keys, np.minimum(codes, self._entities) * self._size)
+        return self._starts[np.clip(codes, 0, self._entities)]
+
+    def _key(self, codes: Ints, times: Ints) -> Ints:
+        """(entity, time) as one integer that sorts alike."""
+        ticks = (times - self._base) // self._unit + 1
+        np.clip(ticks, 0, self._size - 1, out=ticks)
         return np.minimum(codes, self._entities) * self._size + ticks
 
-    def lowest(self, codes: Ints) -> Ints:
-        return np.minimum(codes, self._entities) * self._size
+    def _bisected(self, codes: Ints, edges: Ints) -> Ints:
+        """Where one integer is too small for both; as many turns as the longest entity needs."""
+        codes = np.clip(codes, 0, self._entities)
+        low, high = self._starts[codes], self._starts[codes + 1]
+        going = np.flatnonzero(low < high)
+        while len(going):
+            middle = (low[going] + high[going]) >> 1
+            earlier = self._times[middle] <= edges[going]
+            low[going[earlier]] = middle[earlier] + 1
+            high[going[~earlier]] = middle[~earlier]
+            going = going[low[going] < high[going]]
+        return low
 
 
-def _divides(unit: int, base: int, times: list[Ints]) -> bool:
+def _divides(unit: int, base: int, times: Ints) -> bool:
     """Whether all times are whole units apart; a look at some spares most of the work."""
-    return all(not ((part - base) % unit).any() for time in times for part in (time[:1000], time))
+    return not any(((part - base) % unit).any() for part in (times[:1000], times))
+
+
+def _largest_so_far(codes: Ints, times: Ints) -> Ints:
+    """The running maximum of each entity's times."""
+    order = np.argsort(times)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    # Higher codes come later, so that each entity begins above all before it.
+    largest = np.maximum.accumulate(codes * len(order) + rank) - codes * len(order)
+    return times[order[largest]]
 
 
 def _order(codes: Ints, happened: Ints, created: Ints | None) -> Ints:

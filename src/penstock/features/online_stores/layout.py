@@ -99,6 +99,8 @@ class Note:
 
     def differs(self, layout: Layout) -> str:
         """Why rows written so far cannot stay; empty: they can."""
+        if self.digest == "unreadable":
+            return "the store's note about it is damaged"
         if self.keys != layout.keys:
             return f"its keys were {dict(self.keys)} and are {dict(layout.keys)}"
         return "its definition changed" if self.digest != layout.digest else ""
@@ -113,17 +115,17 @@ class Note:
 
     @classmethod
     def from_json(cls, space: str, text: bytes) -> Note:
-        """Raises `DataError` for a note of a newer version, or one that is none."""
+        """A note that cannot be read differs from every layout, so that applying drops its rows.
+
+        Raises `DataError` for one of a newer version.
+        """
         try:
             stored = json.loads(text)
             newer = stored["format"] > FORMAT
             schemas = {int(n): _fields(fields) for n, fields in stored["schemas"].items()}
             note = cls(_fields(stored["keys"]), str(stored["digest"]), schemas)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"the online store's note about {space!r} cannot be read: {error}",
-                hint="drop the view's rows, apply the features and materialise again",
-            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls((), "unreadable", {})
         if newer:
             raise newer_version(space)
         return note

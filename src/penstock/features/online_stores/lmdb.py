@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -31,17 +30,19 @@ MAX_READERS = 1024
 LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
 NOTES = bytes(16)  # leads the keys of notes
 
-_environments: dict[str, Any] = {}
+_environments: dict[str, Any] = {}  # by folder: py-lmdb opens none twice in one process
 
 
-def _forget() -> None:
-    """In a forked process: LMDB's environments must not be used, nor closed, there."""
-    _inherited.extend(_environments.values())
-    _environments.clear()
+def _close_all() -> None:
+    """Before a fork, as LMDB forbids its use on both sides; either opens it again when it reads.
+
+    Closing it in the child instead would free the places of the parent's readers in LMDB's table.
+    """
+    while _environments:
+        _environments.popitem()[1].close()
 
 
-_inherited: list[Any] = []
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(before=_close_all)
 
 
 class LmdbOnlineStoreConfig(FeastConfigBaseModel):
@@ -71,6 +72,17 @@ class LmdbRows:
         self._prefixes: dict[str, bytes] = {}
 
     def read_many(self, asked: Sequence[tuple[str, Sequence[bytes | None]]]) -> list[list[Row]]:
+        try:
+            return self._read(asked)
+        except Exception as error:
+            import lmdb
+
+            if not isinstance(error, lmdb.Error):
+                raise
+        with self._asking():  # once more: another thread may have forked just then
+            return self._read(asked)
+
+    def _read(self, asked: Sequence[tuple[str, Sequence[bytes | None]]]) -> list[list[Row]]:
         begun = self._environment().begin()
         try:
             get = begun.get
@@ -110,7 +122,7 @@ class LmdbRows:
             writing.delete(NOTES + prefix)
 
     def get_note(self, space: str) -> Row:
-        with self._environment().begin() as begun:
+        with self._asking(), self._environment().begin() as begun:
             note: Row = begun.get(NOTES + self._prefix(space))
             return note
 
@@ -119,9 +131,9 @@ class LmdbRows:
             writing.put(NOTES + self._prefix(space), note)
 
     def teardown(self) -> None:
-        if environment := _environments.pop(self._folder, None):
-            environment.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Empties the file, which stays: other processes may have it open."""
+        with self._writing() as writing:
+            writing.drop(self._environment().open_db(txn=writing), delete=False)
 
     def _prefix(self, space: str) -> bytes:
         """Leads the keys of a space; 128 bits of a hash, so no two spaces share one."""
@@ -152,11 +164,15 @@ class LmdbRows:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
+        with self._asking(), self._environment().begin(write=True) as writing:
+            yield writing
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
         import lmdb
 
         try:
-            with self._environment().begin(write=True) as writing:
-                yield writing
+            yield
         except PenstockError:
             raise
         except (lmdb.Error, OSError) as error:

@@ -244,7 +244,7 @@ class PackedOnlineStore(OnlineStore):
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
     ) -> None:
-        """Deletes the rows of the project's views, and with LMDB the whole folder."""
+        """Deletes the rows of the project's views; in LMDB, those of all that share the folder."""
         rows = self._rows(config)
         for view in tables:
             rows.drop(f"{config.project}:{view.name}")
