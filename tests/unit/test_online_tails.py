@@ -361,6 +361,7 @@ def test_a_damaged_row_is_named_and_gives_way_to_the_next_write(tmp_path: Path) 
         online.rows.merge(online.layout.space, key, lambda _, __, cut=cut: [row[:cut]])  # type: ignore[misc]
         with pytest.raises(DataError, match=r"'shop:spending' for key 69000"):
             total(online, online.now)
+    online.rows.merge(online.layout.space, key, lambda _, __: [row[:30]])
     online.push([simple(2, 2.0)])
     assert total(online, online.now) == 2.0
 

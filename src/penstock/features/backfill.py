@@ -40,15 +40,28 @@ def backfill(
     those that were under way.
     """
     store = open_store(project.root)
+    chosen = {view.name: view for view in _views(store, views)}
     pending = [
         interval
-        for view in _views(store, views)
+        for view in chosen.values()
         for interval in split(view.name, start or view.most_recent_end_time or EPOCH, end, every)
         if not _covered(view.materialization_intervals, interval)
     ]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(lambda interval: _materialise(store, interval), pending))
+    with _progress(len(pending), quiet) as bar, ThreadPoolExecutor(WORKERS) as pool:
+        for done in pool.map(lambda i: _fill(store, chosen[i.view], i), pending):
+            # By one thread only: Feast's registry is a file that is read, changed and written.
+            store.registry.apply_materialization(
+                chosen[done.view], store.project, done.start, done.end
+            )
+            bar.set_postfix_str(f"{done.view} until {done.end:%Y-%m-%d %H:%M}")
+            bar.update()
     return pending
+
+
+def _progress(total: int, quiet: bool) -> Any:
+    from tqdm import tqdm  # Feast's own
+
+    return tqdm(total=total, unit=" intervals", disable=quiet or None)
 
 
 def split(view: str, start: datetime, end: datetime, every: timedelta | None) -> Iterator[Interval]:
@@ -68,8 +81,19 @@ def _covered(done: list[tuple[datetime, datetime]], interval: Interval) -> bool:
     return any(low <= interval.start and interval.end <= high for low, high in done)
 
 
-def _materialise(store: Any, interval: Interval) -> None:
-    store.materialize(interval.start, interval.end, feature_views=[interval.view])
+def _fill(store: Any, view: Any, interval: Interval) -> Interval:
+    from tqdm import tqdm
+
+    store._get_provider().materialize_single_feature_view(
+        config=store.config,
+        feature_view=view,
+        start_date=interval.start,
+        end_date=interval.end,
+        registry=store.registry,
+        project=store.project,
+        tqdm_builder=lambda total: tqdm(total=total, disable=True),
+    )
+    return interval
 
 
 def _views(store: Any, names: list[str] | None) -> list[Any]:

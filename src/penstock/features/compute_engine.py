@@ -85,10 +85,11 @@ class DuckDBComputeEngine(ComputeEngine):
             start = min(start, first_needed(definition, end))
         filling = Filling(definition, facts, start, end)
         progress = task.tqdm_builder or _unwatched
-        with progress(max(1, facts.count())) as bar:
+        with progress(facts.count()) as bar:
             for table in filling.parts(self._memory):
                 self._write(view, definition, filling, table)
                 bar.update(table.num_rows)
+            bar.update(bar.total - bar.n)  # the rows outside the interval
 
     def _write(
         self, view: Any, definition: ViewDefinition, filling: Filling, table: pa.Table

@@ -34,7 +34,8 @@ def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
         encoded = encoded.unify_dictionaries().combine_chunks()
     values = encoded.dictionary.to_pandas()
     hashed: np.ndarray = pd.util.hash_array(values.to_numpy(), categorize=False)
-    return hashed[encoded.indices.to_numpy(zero_copy_only=False)]
+    rows: np.ndarray = hashed[encoded.indices.to_numpy(zero_copy_only=False)]
+    return rows
 
 
 def parts_for(facts: Facts, names: Sequence[str], memory: int) -> int:

@@ -49,8 +49,9 @@ def open_store(root: Path) -> Any:
     Raises `ProjectError` where no features have been applied yet.
     """
     os.environ.setdefault("FEAST_USAGE", "False")
+    with warnings.catch_warnings():  # Feast 0.67 has every deprecation of every library shown
+        from feast import FeatureStore
     warnings.filterwarnings("ignore", module=r"feast\..*")
-    from feast import FeatureStore
 
     folder = repository(root)
     if not (folder / CONFIG).is_file():

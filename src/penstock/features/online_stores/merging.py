@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +27,7 @@ from penstock.features.online_stores.columns import nanoseconds as column_ns
 from penstock.features.online_stores.events import PUSHED, SOURCE, Events, as_stored
 from penstock.features.online_stores.layout import FORMAT, Layout, nanoseconds, newer_version
 from penstock.features.online_stores.rows import NEVER, TAIL
-from penstock.features.online_stores.tails import HEADER, UNREADABLE, events_of, tail_rows
-from penstock.features.online_stores.values import codec_of
+from penstock.features.online_stores.tails import HEADER, UNREADABLE, events_of, shape_of, tail_rows
 from penstock.features.online_stores.writing import moment
 
 MOST_ENTITIES, MOST_EVENTS = 10_000, 500_000  # of one merge
@@ -104,13 +104,18 @@ def _arrived(layout: Layout, table: pa.Table, origin: int) -> tuple[list[bytes],
         {name: as_stored(table[name], f"{what} {name!r}") for name in view.inputs},
     )
     events = events.take((events.entity >= 0) & (happened != NEVER))
-    return list(numbers), events.take(np.argsort(events.entity, kind="stable"))
+    # In the order of the keys, so that a merge touches the rows of one part of the store.
+    keys = sorted(numbers)
+    rank = np.empty(len(keys), np.int64)
+    rank[[numbers[key] for key in keys]] = np.arange(len(keys))
+    events = replace(events, entity=rank[events.entity])
+    return keys, events.take(np.argsort(events.entity, kind="stable"))
 
 
 def _merging(layout: Layout, arrived: Events, entities: int, stays: Stays, now: int) -> Combine:
     view = layout.definition
     assert view is not None
-    codecs = {name: codec_of(kind) for name, kind in layout.fields}
+    shape = shape_of(layout)
     bounds = arrived.bounds(entities)
     oldest = _oldest(layout, now)
 
@@ -119,7 +124,7 @@ def _merging(layout: Layout, arrived: Events, entities: int, stays: Stays, now: 
         there = _events_of(layout, old, view.inputs)
         merged = there.take(stays(there, new)).followed_by(new)
         merged = merged.take(merged.happened > oldest).in_order()
-        made = tail_rows(view, layout.schema, codecs, merged, len(positions))
+        made = tail_rows(shape, layout.schema, merged, len(positions))
         return [
             None if row == before or (before is None and not _count(row)) else row
             for row, before in zip(made, old, strict=True)
@@ -135,7 +140,7 @@ def _of(arrived: Events, bounds: np.ndarray[Any, Any], positions: Sequence[int])
     spans = [np.arange(bounds[p], bounds[p + 1]) for p in positions]
     taken = arrived.take(np.concatenate(spans))
     entity = np.repeat(np.arange(len(positions)), [len(span) for span in spans])
-    return Events(entity, taken.happened, taken.created, taken.origin, taken.columns)
+    return replace(taken, entity=entity)
 
 
 def _oldest(layout: Layout, now: int) -> int:
@@ -182,10 +187,12 @@ def _count(row: bytes) -> int:
 def _matched(old: Events, stay: Mask, new: Events) -> Mask:
     """Which of the old events that stay have an equal one among the new, one for one."""
     matched = np.zeros(len(old), bool)
-    alike = np.isin(_hashes(old), _hashes(new)) & stay
-    if not alike.any():
+    places = np.flatnonzero(stay)
+    if not len(places):
         return matched
-    places = np.flatnonzero(alike)
+    places = places[np.isin(_hashes(old.take(places)), _hashes(new))]
+    if not len(places):
+        return matched
     others = np.flatnonzero(np.isin(_hashes(new), _hashes(old.take(places))))
     values = _values(new.take(others))
     for origin in (SOURCE, PUSHED):

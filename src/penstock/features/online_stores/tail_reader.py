@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from penstock.features.online_stores.tails import (
     HEADER,
     LEADING,
     UNREADABLE,
-    Runs,
     events_of,
     over,
-    slots_of,
+    run_values,
+    shape_of,
+    suffix_of,
 )
 from penstock.features.online_stores.values import codec_of
 
@@ -47,47 +50,64 @@ class TailReader:
         self._codecs = [codec_of(kind) for _, kind in fields]
         self._shifted = [p for p, a in enumerate(self._features) if a.offset]
         self._unknown: Values = (None,) * len(fields)
-        self._empty = self._of_nothing()
-        self._plan_suffixes()
-
-    def _plan_suffixes(self) -> None:
-        """Which suffixes a read needs, the windows, and for each feature where its value is."""
-        slots = list(slots_of(self._view))
-        asked = [(a.column, a.function, a.n) for a in self._features]
-        needed = sorted({slots.index(slot) for slot in asked})
-        windows = list(dict.fromkeys(a.window for a in self._features))
-        self._windows = [None if w is None else nanoseconds(w) for w in windows]
+        self._shape = shape_of(layout)
         self._resolution = nanoseconds(self._view.resolution)
-        first = LEADING + len(self._view.inputs)
-        self._needed = [(len(self._view.inputs) + slot, first + slot) for slot in needed]
-        self._sections = first + len(slots) + 1
-        self._places = [
-            (needed.index(slots.index(slot)), windows.index(a.window), empty)
-            for slot, a, empty in zip(asked, self._features, self._empty, strict=True)
+        windows = [None if a.window is None else nanoseconds(a.window) for a in self._features]
+        self._windows = list(dict.fromkeys(windows))
+        self._plan_suffixes(windows)
+
+    def _plan_suffixes(self, windows: list[int | None]) -> None:
+        """Where a read finds each feature, among the suffixes it needs at the begin of a window."""
+        shape = self._shape
+        asked = [suffix_of(a) for a in self._features]
+        needed = [a for a in shape.numbers if suffix_of(a) in asked]
+        runs = [a for a in shape.runs if suffix_of(a) in asked]
+        letters = zip(shape.letters, shape.numbers, strict=True)
+        self._record = struct.Struct("<" + "".join(x if a in needed else "8x" for x, a in letters))
+        self._numbers = [
+            (shape.numbers.index(a), shape.letters[shape.numbers.index(a)]) for a in needed
         ]
+        first_run = LEADING + len(shape.inputs)
+        self._runs = [first_run + shape.runs.index(a) for a in runs]
+        self._offsets = struct.Struct(f"<{shape.sections + 1}I")
+        self._no_numbers = [_of_nothing(a) for a in needed]
+        self._no_runs = [_of_nothing(a) for a in runs]
+        numbers, others = [suffix_of(a) for a in needed], [suffix_of(a) for a in runs]
+        places = [
+            self._windows.index(window) * len(numbers) + numbers.index(suffix)
+            if suffix in numbers
+            else (len(numbers) + others.index(suffix)) * len(self._windows)
+            + self._windows.index(window)
+            for window, suffix in zip(windows, asked, strict=True)
+        ]
+        self._pick = itemgetter(*places) if len(places) > 1 else lambda flat: (flat[places[0]],)
+        self._empty: Values = tuple(map(_of_nothing, self._features))
 
     def read(self, rows: Sequence[Row], keys: Sequence[bytes | None], now: int) -> Found:
         """Raises `DataError` for a row that is damaged or of a newer version."""
         edges = [self._edge(now, window) for window in self._windows]
         found = Found([], [], [])
         slow: list[int] = []
+        nobody = None
         for place, row in enumerate(rows):
-            values, state, when = self._empty, NOT_FOUND, 0
+            state, when = NOT_FOUND, 0
             if row is None:
-                values = self._empty if self._noted() else self._unknown
+                if nobody is None:
+                    nobody = self._empty if self._noted() else self._unknown
+                values = nobody
             else:
                 try:
-                    form, kind, _, schema, known, count, _ = HEADER.unpack_from(row)
+                    form, kind, _, schema, known, count, clean = HEADER.unpack_from(row)
                     if form != FORMAT or kind != TAIL:
                         raise ValueError("its format is unknown")
+                    values = self._empty
                     if schema != self._layout.schema:
                         values = self._unknown  # of another definition, soon to be replaced
+                    elif known > now:
+                        slow.append(place)
                     elif count:
                         state = PRESENT
-                        if known > now:
-                            slow.append(place)
-                        else:
-                            when, values = self._values(row, count, edges)
+                        when, values = self._values(row, count, clean, edges)
                 except UNREADABLE as error:
                     raise damaged(self._layout.space, keys[place], row, error) from error
             found.rows.append(values)
@@ -99,29 +119,42 @@ class TailReader:
             self._compute_shifted(found, set(slow), rows, keys, now)
         return found
 
-    def _values(self, row: bytes, count: int, edges: Sequence[int | None]) -> tuple[int, Values]:
-        held = memoryview(row)
-        places = held[HEADER.size : HEADER.size + 4 * self._sections].cast("I")
+    def _values(
+        self, row: bytes, count: int, clean: int, edges: Sequence[int | None]
+    ) -> tuple[int, Values]:
+        """When the last event happened, and the features, of which all events are known."""
+        places = self._offsets.unpack_from(row, HEADER.size)
         if places[-1] != len(row):
             raise ValueError(f"it has {len(row)} bytes of {places[-1]}")
+        held = memoryview(row)
         happened = held[places[0] : places[1]].cast("q")
-        first = [0 if edge is None else bisect_right(happened, edge) for edge in edges]
-        letters = places[3]
+        record, records = self._record, places[5]
         suffixes: list[Any] = []
-        for letter, place in self._needed:
-            kind = row[letters + letter]
-            part = held[places[place] : places[place + 1]]
-            if kind == 100:  # d
-                suffixes.append(part.cast("d"))
-            elif kind == 113:  # q
-                suffixes.append(part.cast("q"))
+        firsts = []
+        for edge in edges:
+            first = 0 if edge is None else bisect_right(happened, edge)
+            if first < clean:
+                suffixes += record.unpack_from(row, records + first * record.size)
+            elif first < count:
+                numbers = record.unpack_from(row, records + first * record.size)
+                suffixes += self._nulled(numbers, first, row, places)
             else:
-                suffixes.append(range(count, 0, -1) if kind == 110 else Runs(part))
-        values = []
-        for slot, window, empty in self._places:
-            suffix, entry = suffixes[slot], first[window]
-            values.append(suffix[entry] if entry < len(suffix) else empty)
-        return happened[count - 1], tuple(values)
+                suffixes += self._no_numbers
+            firsts.append(first)
+        for section, nothing in zip(self._runs, self._no_runs, strict=True):
+            runs = held[places[section] : places[section + 1]]
+            suffixes += run_values(runs, firsts, count, nothing)
+        return happened[-1], self._pick(suffixes)
+
+    def _nulled(
+        self, numbers: Sequence[Any], first: int, row: bytes, places: Sequence[int]
+    ) -> list[Any]:
+        """The numbers of a record, with null for those that are."""
+        limits = memoryview(row)[places[4] : places[5]].cast("I")
+        return [
+            None if (number != number if letter == "d" else first >= limits[place]) else number
+            for number, (place, letter) in zip(numbers, self._numbers, strict=True)
+        ]
 
     def _edge(self, at: int, window: int | None) -> int | None:
         """The last moment before a window."""
@@ -200,7 +233,8 @@ class TailReader:
                 left[number] = a + np.searchsorted(happened, edge, "right")
         return left, np.maximum(left, right)
 
-    def _of_nothing(self) -> Values:
-        """Each feature of an entity without events."""
-        zeros = {"double": 0.0}
-        return tuple(zeros.get(a.type, 0) if a.function in ZERO else None for a in self._features)
+
+def _of_nothing(feature: Aggregation) -> Any:
+    """A feature of an entity without events."""
+    zero = 0.0 if feature.type == "double" else 0
+    return zero if feature.function in ZERO else None

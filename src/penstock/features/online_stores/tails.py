@@ -1,37 +1,37 @@
 """Rows of views of aggregates: events, and for each function its value from each event to the last.
 
-    HEADER      format, kind, number of columns, schema, since when all events are known,
-                number of events, number of suffixes
+    HEADER      format, kind, number of columns, schema, since when all events are known, number
+                of events, and how many records hold no null
     offsets     uint32, of each section that follows, and of the end
     happened    int64 nanoseconds, in order
     created     the same; empty where no event has one
     origin      one byte an event: from the source, or pushed; empty where all are the source's
-    letters     the type of each column, then of each suffix
-    columns     the values that windows are made of: see `events`
-    suffixes    one for each (column, function, n) that the view asks for
+    letters     the type of each column: see `events`
+    limits      uint32 for each number of a record: from which event on it is null
+    records     for each event the numbers of its suffixes: float64, or int64
+    columns     the values that windows are made of
+    runs        the suffixes that are not numbers: equal values once, as MessagePack
 
-Entry i of a suffix is the function over events i, i+1 … to the last. So a window that ends now is
-read by finding its first event: a bisection and an index, however many events it holds. Functions
-are null at most from some entry on, where the suffix ends. Types of suffixes: d float64, q int64,
-n the number of events left (nothing is stored), r runs of equal MessagePack values.
-
-That is exact while all events are known at the time of the read, and for windows that reach up to
-it. Events of the future, late ones, and windows with an offset are computed from the columns.
+A suffix is a function over an event and all that follow. So a window that ends now is read by
+finding its first event: a bisection and one record, however many events it holds. That is exact
+while all events are known at the time of the read, and for windows that reach up to it. Events of
+the future, late ones, and windows with an offset are computed from the columns.
 """
 
 from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from penstock.features.definition import Aggregation, ViewDefinition, arrow_type
+from penstock.features.definition import Aggregation, arrow_type
 from penstock.features.online_stores.columns import stored_column, whole_seconds
 from penstock.features.online_stores.events import (
     Events,
@@ -42,22 +42,54 @@ from penstock.features.online_stores.events import (
     sections_of,
     storage_letter,
 )
-from penstock.features.online_stores.layout import FORMAT
+from penstock.features.online_stores.layout import FORMAT, Layout
 from penstock.features.online_stores.rows import NEVER, TAIL, encode
-from penstock.features.online_stores.values import ValueCodec
+from penstock.features.online_stores.values import ValueCodec, codec_of
 
-HEADER = struct.Struct("<BBHIqIHxx")
-LEADING = 4  # sections before the columns: happened, created, origin, letters
+HEADER = struct.Struct("<BBHIqII")
+COUNT, PLACES = struct.Struct("<I"), struct.Struct("<II")
+LEADING = 6  # sections before the columns
 VALUES = ("min", "max", "first", "last")  # functions that give a value of their column
-Slot = tuple[str, str, int]  # column, function, n
+NUMBERS = {"DOUBLE": "d", "FLOAT": "d", "INT32": "q", "INT64": "q", "UNIX_TIMESTAMP": "q"}
 # What reading a damaged row may raise.
 UNREADABLE = (struct.error, ValueError, TypeError, IndexError)
 value_of = msgspec.msgpack.Decoder().decode
+Spans = Sequence[tuple[int, int]]  # where the events of each entity begin and end
 
 
-def slots_of(view: ViewDefinition) -> dict[Slot, Aggregation]:
-    """The suffixes that rows of a view hold, in their order."""
-    return {(a.column, a.function, a.n): a for a in view.aggregates}
+@dataclass(frozen=True)
+class Shape:
+    """What the rows of a view hold beside events: the suffixes of each (column, function, n)."""
+
+    inputs: tuple[str, ...]
+    numbers: tuple[Aggregation, ...]  # one for each number of a record
+    letters: str  # of those numbers: d float64, q int64
+    runs: tuple[Aggregation, ...]  # those whose values are no numbers
+    codecs: Mapping[str, ValueCodec]  # by feature
+
+    @property
+    def sections(self) -> int:
+        return LEADING + len(self.inputs) + len(self.runs)
+
+
+def suffix_of(feature: Aggregation) -> tuple[str, str, int]:
+    """Features that differ only in their window share a suffix."""
+    return feature.column, feature.function, feature.n
+
+
+def shape_of(layout: Layout) -> Shape:
+    view = layout.definition
+    assert view is not None
+    codecs = {name: codec_of(kind) for name, kind in layout.fields}
+    suffixes = {suffix_of(a): a for a in view.aggregates}.values()
+    numbers = tuple(a for a in suffixes if codecs[a.name].kind.name in NUMBERS)
+    return Shape(
+        inputs=view.inputs,
+        numbers=numbers,
+        letters="".join(NUMBERS[codecs[a.name].kind.name] for a in numbers),
+        runs=tuple(a for a in suffixes if codecs[a.name].kind.name not in NUMBERS),
+        codecs=codecs,
+    )
 
 
 def over(events: Events, feature: Aggregation, left: Ints, right: Ints) -> pa.Array:
@@ -76,149 +108,129 @@ def over(events: Events, feature: Aggregation, left: Ints, right: Ints) -> pa.Ar
 # Writing
 
 
-def tail_rows(
-    view: ViewDefinition, schema: int, codecs: dict[str, ValueCodec], events: Events, entities: int
-) -> list[bytes]:
-    """One row for each entity, of events that are in order. `codecs` are those of the features."""
+def tail_rows(shape: Shape, schema: int, events: Events, entities: int) -> list[bytes]:
+    """One row for each entity, of events that are in order."""
     bounds = events.bounds(entities)
-    edges = bounds.tolist()
-    spans = list(pairwise(edges))
-    columns = [events.columns[name] for name in view.inputs]
-    letters = "".join(storage_letter(column.type) for column in columns)
-    suffixes = [
-        _suffixes(events, feature, codecs[feature.name], bounds)
-        for feature in slots_of(view).values()
-    ]
-    known = known_since(events)
-    latest = np.full(entities, NEVER)
-    there = bounds[1:] > bounds[:-1]
-    if there.any():
-        latest[there] = np.maximum.reduceat(known, bounds[:-1][there])
+    spans = list(pairwise(bounds.tolist()))
+    columns = [events.columns[name] for name in shape.inputs]
+    letters = "".join(storage_letter(column.type) for column in columns).encode()
+    records, limits, clean = _records(shape, events, bounds)
     sections = zip(
-        _times(events.happened, spans),
+        _slices(events.happened, spans),
         _unless_all(events.created, NEVER, bounds, spans),
         _unless_all(events.origin, 0, bounds, spans),
+        [letters] * entities,
+        _slices(limits, list(pairwise(range(entities + 1)))),
+        _slices(records, spans),
         *(sections_of(column, bounds) for column in columns),
-        *suffixes,
+        *(_runs(events, feature, shape, bounds) for feature in shape.runs),
         strict=True,
     )
+    known = _last_known(events, bounds)
     rows = []
-    for place, (begin, end) in enumerate(spans):
-        happened, created, origin, *held = next(sections)
-        ends = held[len(columns) :]
-        named = (letters + "".join(letter for letter, _ in ends)).encode()
-        parts = [happened, created, origin, named, *held[: len(columns)], *(s for _, s in ends)]
-        since, count = int(latest[place]), end - begin
-        head = HEADER.pack(FORMAT, TAIL, len(columns), schema, since, count, len(suffixes))
-        rows.append(head + _offsets(parts) + b"".join(parts))
+    for (begin, end), since, whole, parts in zip(spans, known, clean, sections, strict=True):
+        head = HEADER.pack(FORMAT, TAIL, len(columns), schema, since, end - begin, whole)
+        rows.append(b"".join((head, _offsets(parts), *parts)))
     return rows
 
 
 def _offsets(parts: Sequence[bytes]) -> bytes:
     place = HEADER.size + 4 * (len(parts) + 1)
-    places = [place]
-    for part in parts:
-        place += len(part)
-        places.append(place)
-    return struct.pack(f"<{len(places)}I", *places)
+    places = accumulate(map(len, parts), initial=place)
+    return struct.pack(f"<{len(parts) + 1}I", *places)
 
 
-def _times(times: Any, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-    held, size = times.tobytes(), times.dtype.itemsize
+def _slices(values: Any, spans: Spans) -> list[bytes]:
+    """The bytes of an array's rows, by entity."""
+    held = values.tobytes()
+    size = len(held) // len(values) if len(values) else 0
     return [held[size * a : size * b] for a, b in spans]
 
 
-def _unless_all(
-    values: Any, usual: int, bounds: Ints, spans: Sequence[tuple[int, int]]
-) -> list[bytes]:
+def _unless_all(values: Any, usual: int, bounds: Ints, spans: Spans) -> list[bytes]:
     """Empty where an entity has nothing but the usual value."""
     other = np.concatenate([[0], np.cumsum(values != usual)])[bounds]
     return [
         held if some else b""
-        for held, some in zip(_times(values, spans), np.diff(other).tolist(), strict=True)
+        for held, some in zip(_slices(values, spans), np.diff(other).tolist(), strict=True)
     ]
 
 
-def _suffixes(
-    events: Events, feature: Aggregation, codec: ValueCodec, bounds: Ints
-) -> list[tuple[str, bytes]]:
-    """The letter and bytes of a feature's suffix, for each entity."""
-    counts = np.diff(bounds)
-    if feature.function == "count" and not feature.column:
-        return [("n", b"")] * len(counts)
-    values = over(events, feature, np.arange(len(events)), np.repeat(bounds[1:], counts))
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    name = codec.kind.name
-    runs = _Runs(values, codec, feature.name)
-    if name in ("DOUBLE", "FLOAT"):
-        letter, numbers = "d", values.cast(pa.float64()).fill_null(0.0)
-    elif name in ("INT32", "INT64"):
-        letter, numbers = "q", values.cast(pa.int64()).fill_null(0)
-    elif name == "UNIX_TIMESTAMP":
-        letter, numbers = "q", whole_seconds(values).fill_null(0)
-    else:
-        return [("r", runs.of(a, b)) for a, b in pairwise(bounds)]
-    held = numbers.to_numpy().tobytes()
-    made = []
-    for begin, end, last, valid in _ends(values, bounds):
-        # A sum of +inf and -inf is null, which it need not be further on.
-        whole = valid == last - begin
-        made.append((letter, held[8 * begin : 8 * last]) if whole else ("r", runs.of(begin, end)))
-    return made
+def _last_known(events: Events, bounds: Ints) -> list[int]:
+    """Since when all events of each entity are known."""
+    since = np.full(len(bounds) - 1, NEVER)
+    there = bounds[1:] > bounds[:-1]
+    if there.any():
+        since[there] = np.maximum.reduceat(known_since(events), bounds[:-1][there])
+    return list(since.tolist())
 
 
-def _ends(values: pa.Array, bounds: Ints) -> Iterator[tuple[int, int, int, int]]:
-    """For each entity: where it begins and ends, behind its last value, and how many it has."""
-    valid = values.is_valid().to_numpy(zero_copy_only=False)
-    before = np.concatenate([[0], np.cumsum(valid)])
-    behind = np.maximum.accumulate(np.where(valid, np.arange(1, len(valid) + 1), 0))
-    behind = np.concatenate([[0], behind])
-    begins, ends = bounds[:-1], bounds[1:]
-    lasts = np.maximum(behind[ends], begins)
-    counts = before[ends] - before[begins]
-    yield from zip(begins.tolist(), ends.tolist(), lasts.tolist(), counts.tolist(), strict=True)
+def _suffix(events: Events, feature: Aggregation, bounds: Ints) -> pa.Array:
+    """The function over each event and all of its entity that follow."""
+    right = np.repeat(bounds[1:], np.diff(bounds))
+    values = over(events, feature, np.arange(len(events)), right)
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-class _Runs:
-    """Packs suffixes of any type: each value once, with the entry where it begins."""
+def _records(shape: Shape, events: Events, bounds: Ints) -> tuple[Any, Any, list[int]]:
+    """The numbers of each event, their limits by entity, and how many records have no null."""
+    records = np.empty((len(events), len(shape.numbers)), np.int64)
+    limits = np.empty((len(bounds) - 1, len(shape.numbers)), np.uint32)
+    clean = np.diff(bounds)
+    for place, (letter, feature) in enumerate(zip(shape.letters, shape.numbers, strict=True)):
+        values = _suffix(events, feature, bounds)
+        if pa.types.is_temporal(values.type):
+            values = whole_seconds(values)
+        kind, missing = (pa.float64(), np.nan) if letter == "d" else (pa.int64(), 0)
+        held = values.cast(kind).fill_null(missing).to_numpy(zero_copy_only=False)
+        records[:, place] = held.view(np.int64)
+        limits[:, place] = limit = _leading(values, bounds)
+        clean = np.minimum(clean, limit)
+    return records, limits, clean.tolist()
 
-    def __init__(self, values: pa.Array, codec: ValueCodec, feature: str) -> None:
-        self._column = (values, codec, f"feature {feature!r}")
-        self._packed: list[bytes] | None = None
 
-    def of(self, begin: int, end: int) -> bytes:
-        if self._packed is None:
-            self._packed = [encode(value) for value in stored_column(*self._column)]
-        entries = self._packed[begin:end]
-        while entries and entries[-1] == b"\xc0":  # null to the end
-            entries.pop()
-        starts = [i for i, e in enumerate(entries) if i == 0 or e != entries[i - 1]]
-        parts = [entries[i] for i in starts]
-        places = np.cumsum([0, *map(len, parts)]).tolist()
-        numbers = [len(entries), len(starts), *starts, *places]
-        return struct.pack(f"<{len(numbers)}I", *numbers) + b"".join(parts)
+def _leading(values: pa.Array, bounds: Ints) -> Ints:
+    """How many values of each entity come before its first null."""
+    if not values.null_count:
+        return np.diff(bounds)
+    nulls = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+    nulls = np.append(nulls, len(values))
+    first: Ints = nulls[np.searchsorted(nulls, bounds[:-1])]
+    return np.minimum(first, bounds[1:]) - bounds[:-1]
+
+
+def _runs(events: Events, feature: Aggregation, shape: Shape, bounds: Ints) -> list[bytes]:
+    values = _suffix(events, feature, bounds)
+    stored = stored_column(values, shape.codecs[feature.name], f"feature {feature.name!r}")
+    packed = [encode(value) for value in stored]
+    return [_run(packed[a:b]) for a, b in pairwise(bounds.tolist())]
+
+
+def _run(entries: Sequence[bytes]) -> bytes:
+    """Each value once, behind the entries where they begin and the places where they lie."""
+    starts = [i for i, e in enumerate(entries) if i == 0 or e != entries[i - 1]]
+    parts = [entries[i] for i in starts]
+    numbers = [len(starts), *starts, *accumulate(map(len, parts), initial=0)]
+    return struct.pack(f"<{len(numbers)}I", *numbers) + b"".join(parts)
 
 
 # Reading
 
 
-class Runs:
-    """A suffix of runs of equal values, as a sequence."""
-
-    def __init__(self, held: memoryview) -> None:
-        self._length, count = struct.unpack_from("<II", held)
-        end = 8 + 4 * count
-        self._starts = held[8:end].cast("I")
-        self._places = held[end : end + 4 * count + 4].cast("I")
-        self._held = held[end + 4 * count + 4 :]
-
-    def __len__(self) -> int:
-        return int(self._length)
-
-    def __getitem__(self, entry: int) -> Any:
-        run = bisect_right(self._starts, entry) - 1
-        return value_of(self._held[self._places[run] : self._places[run + 1]])
+def run_values(held: memoryview, entries: Sequence[int], end: int, nothing: Any) -> list[Any]:
+    """The values of a suffix of runs at some events, and `nothing` at the end of events."""
+    (count,) = COUNT.unpack_from(held)
+    base = 8 + 8 * count
+    starts = held[4 : 4 + 4 * count].cast("I")
+    decoded = {-1: nothing}
+    values = []
+    for entry in entries:
+        run = -1 if entry == end else bisect_right(starts, entry) - 1 if count > 1 else 0
+        if run not in decoded:
+            first, last = PLACES.unpack_from(held, 4 + 4 * (count + run))
+            decoded[run] = value_of(held[base + first : base + last])
+        values.append(decoded[run])
+    return values
 
 
 def events_of(rows: Sequence[bytes | None], inputs: Sequence[str]) -> Events:
@@ -238,16 +250,15 @@ def events_of(rows: Sequence[bytes | None], inputs: Sequence[str]) -> Events:
 
 
 def _sections(row: bytes, inputs: int) -> tuple[int, list[bytes]]:
-    form, kind, columns, _, _, count, suffixes = HEADER.unpack_from(row)
+    form, kind, columns, _, _, count, _ = HEADER.unpack_from(row)
     if form != FORMAT or kind != TAIL or columns != inputs:
         raise ValueError("its format is unknown")
-    edges = struct.unpack_from(f"<{LEADING + columns + suffixes + 1}I", row, HEADER.size)
-    if edges[-1] != len(row):
-        raise ValueError(f"it has {len(row)} bytes of {edges[-1]}")
-    sections = [row[edges[i] : edges[i + 1]] for i in range(LEADING + columns)]
+    edges = struct.unpack_from(f"<{LEADING + columns + 1}I", row, HEADER.size)
+    sections = [row[a:b] for a, b in pairwise(edges)]
     sections[1] = sections[1] or struct.pack("<q", NEVER) * count
     sections[2] = sections[2] or bytes(count)
-    sections[3] = sections[3][:columns]
+    if [len(s) for s in sections[:4]] != [8 * count, 8 * count, count, columns]:
+        raise ValueError("it is cut off")
     return count, sections
 
 
@@ -255,7 +266,7 @@ def _events(
     letters: str, part: list[tuple[int, int, list[bytes]]], inputs: Sequence[str]
 ) -> Events:
     places, counts, held = zip(*part, strict=True)
-    happened, created, origin, _, *columns = zip(*held, strict=True)
+    happened, created, origin, _, _, _, *columns = zip(*held, strict=True)
     return Events(
         np.repeat(np.array(places, np.int64), counts),
         np.frombuffer(b"".join(happened), np.int64),

@@ -73,6 +73,10 @@ def write_table(
             f"{', '.join(table.column_names)}",
             hint="apply the features again if the source changed",
         )
+    if table.num_rows > BATCH_ROWS:
+        # In the order of the keys, so that a batch touches the rows of one part of the store.
+        keys = [key or b"" for key in layout.codec.of_table(table)]
+        table = table.take(pa.array(sorted(range(len(keys)), key=keys.__getitem__)))
     for start in range(0, table.num_rows, BATCH_ROWS):
         _write_batch(rows, layout, table.slice(start, BATCH_ROWS), happened, created)
 

@@ -68,5 +68,6 @@ def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource
             "service": features.service,
             "features": [column.name for column in features.features],
             "entity_keys": [*features.entity_keys, *features.request_columns],
+            "log_share": context.project.settings.features.log_served,
         },
     )
