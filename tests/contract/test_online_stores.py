@@ -589,3 +589,19 @@ def test_a_thousand_entities_at_once(store: FeatureStore) -> None:
     asked = [*reversed(numbers), 5_000]
     answer = store.get_online_features(["trips:count"], {"driver_id": asked}).to_dict()
     assert answer["count"] == [*reversed(numbers), None]
+
+
+def test_feasts_own_feature_server_serves_it(store: FeatureStore) -> None:
+    from feast.feature_server import get_app
+    from starlette.testclient import TestClient
+
+    filled(store)
+    with TestClient(get_app(store)) as client:
+        asked = {"features": ["trips:count", "trips:note"], "entities": {"driver_id": [1, 2, 9]}}
+        answer = client.post("/get-online-features", json=asked)
+    assert answer.status_code == 200
+    results = dict(
+        zip(answer.json()["metadata"]["feature_names"], answer.json()["results"], strict=True)
+    )
+    assert results["count"]["values"] == [10, 20, None]
+    assert results["note"]["statuses"] == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import DataError
-from penstock.features.kernels.exact import exact_sum, range_sums
+from penstock.features.kernels.exact import ExactSums, exact_sum
 from penstock.features.kernels.latest import latest_of_each, latest_rows
 from penstock.features.kernels.ranges import over_ranges
 from penstock.features.kernels.windows import aggregates_at
@@ -86,14 +86,14 @@ def test_a_sum_is_the_exact_one_rounded_once_in_any_order(
     shuffle.shuffle(values)
     column = np.array([*values, 3.0, *values])
     left, right = np.array([0, len(values) + 1]), np.array([len(values), len(column)])
-    assert range_sums(column, left, right).tolist() == [expected, expected]
+    assert ExactSums(column).over(left, right).tolist() == [expected, expected]
 
 
 def test_sums_of_many_values_of_many_sizes_are_exact() -> None:
     rng = np.random.default_rng(3)
     values = rng.normal(size=5_000) * 10.0 ** rng.integers(-8, 8, 5_000)
     edges = np.sort(rng.integers(0, 5_001, (400, 2)), axis=1)
-    found = range_sums(values, edges[:, 0], edges[:, 1])
+    found = ExactSums(values).over(edges[:, 0], edges[:, 1])
     expected = [math.fsum(values[low:high]) for low, high in edges.tolist()]
     assert found.tolist() == expected
 

@@ -157,6 +157,7 @@ def connect(root: Path, memory: int = 0) -> duckdb.DuckDBPyConnection:
     """A database in memory that spills to disk, whose files are relative to the project."""
     database = duckdb.connect()
     database.execute("SET TimeZone = 'UTC'")
+    database.execute("SET enable_progress_bar = false")
     database.execute("SET file_search_path = $path", {"path": str(root)})
     if memory:
         database.execute(f"SET memory_limit = '{memory // 2**20}MiB'")

@@ -41,31 +41,33 @@ def _rounded(exact: Fraction) -> float:
         return math.inf if exact > 0 else -math.inf
 
 
-def range_sums(values: Floats, left: Ints, right: Ints) -> Floats:
-    """The exact sum of values[left[i]:right[i]], rounded; all values finite."""
-    return range_pairs(values, left, right, low=False)[0]
+class ExactSums:
+    """Sums over ranges of finite values, each the exact sum rounded once."""
 
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+        self._bits = min(SLICE_BITS, 62 - len(values).bit_length())
+        cut = _slices(values, self._bits)
+        self._exponent = cut[0] if cut else 0
+        self._prefixes = [_prefix(part) for part in cut[1]] if cut else None
 
-def range_pairs(
-    values: Floats, left: Ints, right: Ints, *, low: bool = True
-) -> tuple[Floats, Floats]:
-    """The same, and what the rounding left, itself rounded: together some 106 bits."""
-    longest = int((right - left).max(initial=0))
-    bits = min(SLICE_BITS, 62 - longest.bit_length())
-    cut = _slices(values, bits)
-    if cut is None:
-        return _one_by_one(values, left, right)
-    exponent, slices = cut
-    sums = [_differences(part, left, right) for part in slices]
-    high = _round(sums, bits, exponent)
-    rest = np.zeros_like(high)
-    if low and len(high):
-        finite = np.where(np.isfinite(high), high, 0.0)
-        again = _slices(finite, bits, exponent)
-        if again is None:
-            return _one_by_one(values, left, right)
-        rest = _round([a - b for a, b in zip(sums, again[1], strict=True)], bits, exponent)
-    return high, rest
+    def over(self, left: Ints, right: Ints) -> Floats:
+        """The sum of values[left[i]:right[i]]."""
+        return self.pairs(left, right, low=False)[0]
+
+    def pairs(self, left: Ints, right: Ints, *, low: bool = True) -> tuple[Floats, Floats]:
+        """The same, and what the rounding left, itself rounded: together some 106 bits."""
+        if self._prefixes is None:
+            return _one_by_one(self._values, left, right)
+        sums = [prefix[right] - prefix[left] for prefix in self._prefixes]
+        high = _round(sums, self._bits, self._exponent)
+        if not low:
+            return high, high
+        rounded = _slices(np.where(np.isfinite(high), high, 0.0), self._bits, self._exponent)
+        if rounded is None:
+            return _one_by_one(self._values, left, right)
+        rest = [a - b for a, b in zip(sums, rounded[1], strict=True)]
+        return high, _round(rest, self._bits, self._exponent)
 
 
 def _slices(
@@ -85,10 +87,11 @@ def _slices(
     return (exponent, slices) if not rest.any() else None
 
 
-def _differences(values: Ints, left: Ints, right: Ints) -> Ints:
+def _prefix(values: Ints) -> Ints:
+    """The sums of all values before each place. They may wrap around; differences do not."""
     prefix = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, out=prefix[1:])  # may wrap around; the differences do not
-    return prefix[right] - prefix[left]
+    np.cumsum(values, out=prefix[1:])
+    return prefix
 
 
 def _round(sums: list[Ints], bits: int, exponent: int) -> Floats:
@@ -135,7 +138,7 @@ def _one_by_one(values: Floats, left: Ints, right: Ints) -> tuple[Floats, Floats
     return high, low
 
 
-def sample_deviation(values: Floats, left: Ints, right: Ints) -> Floats:
+def sample_deviation(values: Floats, sums: ExactSums, left: Ints, right: Ints) -> Floats:
     """The standard deviation of a sample over each range of finite values; NaN for fewer than two.
 
     From exact sums of values and of their squares in twice the precision, so that a mean far above
@@ -143,9 +146,9 @@ def sample_deviation(values: Floats, left: Ints, right: Ints) -> Floats:
     """
     count = (right - left).astype(np.float64)
     product, error = _square(values)
-    sum_high, sum_low = range_pairs(values, left, right)
-    squares = range_pairs(product, left, right)
-    errors = range_pairs(error, left, right)
+    sum_high, sum_low = sums.pairs(left, right)
+    squares = ExactSums(product).pairs(left, right)
+    errors = ExactSums(error).pairs(left, right)
     with np.errstate(all="ignore"):
         total = _add(*squares, *errors)
         mean_square = _divide(*_multiply(sum_high, sum_low, sum_high, sum_low), count)
@@ -159,7 +162,8 @@ def _far_out(values: Floats, left: Ints, right: Ints, deviation: Floats) -> Floa
     """Ranges with values whose squares no double holds exactly, by fractions."""
     size = np.abs(values)
     odd = ((size > 1e150) | ((size < 1e-140) & (size > 0))).astype(np.int64)
-    for number in np.flatnonzero((_differences(odd, left, right) > 0) & (right - left > 1)):
+    before = _prefix(odd)
+    for number in np.flatnonzero((before[right] > before[left]) & (right - left > 1)):
         some = [Fraction(value) for value in values[left[number] : right[number]].tolist()]
         mean = sum(some, Fraction(0)) / len(some)
         variance = sum(((value - mean) ** 2 for value in some), Fraction(0)) / (len(some) - 1)

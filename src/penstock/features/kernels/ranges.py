@@ -6,7 +6,8 @@ part of it inside a window. Nulls and NaN are missing values, which no function 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from penstock.errors import DataError
 from penstock.features.kernels.distinct import count_distinct, newest_distinct
-from penstock.features.kernels.exact import range_sums, sample_deviation
+from penstock.features.kernels.exact import ExactSums, sample_deviation
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -31,88 +32,133 @@ def over_ranges(
     """
     if column is None:
         return pa.array(right - left, pa.int64())
-    values = _present(column)
-    low, high = values.within(left), values.within(right)
-    if function == "count":
-        return pa.array(high - low, pa.int64())
-    result = FUNCTIONS[function](values.column, low, high, n)
-    return result if result.type == kind else result.cast(kind)
+    return Series(column).over(function, left, right, kind, n)
 
 
-@dataclass(frozen=True)
-class _Present:
-    """The values that are there, and where they came from."""
+class Series:
+    """A column of which ranges are asked; what several questions share is worked out once."""
 
-    column: pa.Array
-    before: Ints | None  # how many are there before each row; none: all are there
+    def __init__(self, column: pa.Array) -> None:
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
+        self._before, self.column = _present(column)  # rows that are there before each row
+        self._lock = Lock()
 
-    def within(self, edges: Ints) -> Ints:
-        return edges if self.before is None else self.before[edges]
+    def over(
+        self, function: str, left: Ints, right: Ints, kind: pa.DataType, n: int = 0
+    ) -> pa.Array:
+        """The same as `over_ranges`."""
+        if self._before is not None:
+            left, right = self._before[left], self._before[right]
+        if function == "count":
+            return pa.array(right - left, pa.int64())
+        result = FUNCTIONS[function](self, left, right, n)
+        return result if result.type == kind else result.cast(kind)
+
+    @property
+    def whole(self) -> bool:
+        return bool(pa.types.is_integer(self.column.type) or pa.types.is_boolean(self.column.type))
+
+    @cached_property
+    def floats(self) -> NDArray[np.float64]:
+        return self.column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+
+    @cached_property
+    def infinite(self) -> Flags:
+        return np.isinf(self.floats)
+
+    def sums(self) -> ExactSums:
+        """The exact sums of the finite values."""
+        with self._lock:
+            return self._sums
+
+    @cached_property
+    def _sums(self) -> ExactSums:
+        return ExactSums(np.where(self.infinite, 0.0, self.floats))
+
+    @cached_property
+    def integers(self) -> Ints:
+        try:
+            return self.column.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"an integer is too large for 64 bits: {error}",
+                hint="cast the column to float64 in a transformation",
+            ) from error
+
+    @cached_property
+    def codes(self) -> Ints:
+        """Equal values have equal numbers; minus zero is zero."""
+        column = self.column
+        if pa.types.is_floating(column.type):
+            column = pc.add(column, pa.scalar(0.0, column.type))
+        codes: Ints = column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        return codes.astype(np.int64)
 
 
-def _present(column: pa.Array) -> _Present:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
+def _present(column: pa.Array) -> tuple[Ints | None, pa.Array]:
+    """How many values are there before each row, and those; None where all are there."""
     there = pc.is_valid(column) if column.null_count else None
     if pa.types.is_floating(column.type):
         number = pc.invert(pc.is_nan(column))
         there = number if there is None else pc.and_kleene(there, number)
         there = there.fill_null(False)
     if there is None:
-        return _Present(column, None)
+        return None, column
     flags: Flags = there.to_numpy(zero_copy_only=False)
     if flags.all():
-        return _Present(column, None)
+        return None, column
+    return _before(flags), column.filter(pa.array(flags))
+
+
+def _before(flags: Flags) -> Ints:
     before = np.zeros(len(flags) + 1, dtype=np.int64)
     np.cumsum(flags, out=before[1:])
-    return _Present(column.filter(pa.array(flags)), before)
+    return before
 
 
-def _sum(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-        return pa.array(_whole_sums(column, left, right), pa.int64())
-    sums, missing = _float_sums(_floats(column), left, right)
+def _sum(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    if series.whole:
+        return pa.array(_whole_sums(series.integers, left, right), pa.int64())
+    sums, missing = _float_sums(series, left, right)
     return pa.array(sums, mask=missing)
 
 
-def _mean(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
+def _mean(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
     empty = left == right
-    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
-        sums, missing = _whole_sums(column, left, right, as_float=True), empty
+    if series.whole:
+        sums, missing = _whole_sums(series.integers, left, right, as_float=True), empty
     else:
-        sums, missing = _float_sums(_floats(column), left, right)
+        sums, missing = _float_sums(series, left, right)
     with np.errstate(invalid="ignore", divide="ignore"):
         return pa.array(sums / (right - left), mask=missing | empty)
 
 
-def _std(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    values = _floats(column)
-    infinite = np.isinf(values)
-    finite = np.where(infinite, 0.0, values)
-    deviation = sample_deviation(finite, left, right)
-    missing = (right - left < 2) | (_counts(infinite, left, right) > 0)
-    return pa.array(deviation, mask=missing)
+def _std(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    finite = np.where(series.infinite, 0.0, series.floats)
+    deviation = sample_deviation(finite, series.sums(), left, right)
+    before = _before(series.infinite)
+    return pa.array(deviation, mask=(right - left < 2) | (before[right] > before[left]))
 
 
-def _float_sums(
-    values: NDArray[np.float64], left: Ints, right: Ints
-) -> tuple[NDArray[np.float64], Flags]:
+def _float_sums(series: Series, left: Ints, right: Ints) -> tuple[NDArray[np.float64], Flags]:
     """The sums, and which have none: infinities of both signs."""
-    infinite = np.isinf(values)
-    if not infinite.any():
-        return range_sums(values, left, right), np.zeros(len(left), dtype=bool)
-    above = _counts(infinite & (values > 0), left, right) > 0
-    below = _counts(infinite & (values < 0), left, right) > 0
-    sums = range_sums(np.where(infinite, 0.0, values), left, right)
-    sums[above], sums[below] = np.inf, -np.inf
-    return sums, above & below
+    sums = series.sums().over(left, right)
+    if not series.infinite.any():
+        return sums, np.zeros(len(left), dtype=bool)
+    above = _before(series.infinite & (series.floats > 0))
+    below = _before(series.infinite & (series.floats < 0))
+    over, under = above[right] > above[left], below[right] > below[left]
+    sums[over], sums[under] = np.inf, -np.inf
+    return sums, over & under
 
 
 def _whole_sums(
-    column: pa.Array, left: Ints, right: Ints, *, as_float: bool = False
+    values: Ints, left: Ints, right: Ints, *, as_float: bool = False
 ) -> NDArray[np.int64] | NDArray[np.float64]:
     """Sums of integers; as floats they are rounded once."""
-    values = _integers(column)
     prefix = np.zeros(len(values) + 1, dtype=np.int64)
     np.cumsum(values, out=prefix[1:])  # may wrap around; the differences do not
     sums = prefix[right] - prefix[left]
@@ -131,38 +177,16 @@ def _whole_sums(
     return np.array(exact, dtype=np.int64)
 
 
-def _integers(column: pa.Array) -> Ints:
-    try:
-        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"an integer is too large for 64 bits: {error}",
-            hint="cast the column to float64 in a transformation",
-        ) from error
+def _min(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    return _extreme(series.column, left, right, np.minimum)
 
 
-def _floats(column: pa.Array) -> NDArray[np.float64]:
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-def _counts(flags: Flags, left: Ints, right: Ints) -> Ints:
-    before = np.zeros(len(flags) + 1, dtype=np.int64)
-    np.cumsum(flags, out=before[1:])
-    return before[right] - before[left]
-
-
-def _min(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    return _extreme(column, left, right, np.minimum)
-
-
-def _max(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    return _extreme(column, left, right, np.maximum)
+def _max(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    return _extreme(series.column, left, right, np.maximum)
 
 
 def _extreme(column: pa.Array, left: Ints, right: Ints, pick: np.ufunc) -> pa.Array:
     """The smallest or largest of each range; of doubling ranges two cover any range."""
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     ranked = None if numeric else _ranked(column)
     table = (column if ranked is None else ranked.indices).to_numpy(zero_copy_only=False)
@@ -191,36 +215,26 @@ def _ranked(column: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(indices), values.take(order))
 
 
-def _first(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    return column.take(pa.array(left, mask=left == right))
+def _first(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    return series.column.take(pa.array(left, mask=left == right))
 
 
-def _last(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    return column.take(pa.array(right - 1, mask=left == right))
+def _last(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    return series.column.take(pa.array(right - 1, mask=left == right))
 
 
-def _count_distinct(column: pa.Array, left: Ints, right: Ints, _: int) -> pa.Array:
-    return pa.array(count_distinct(_codes(column), left, right), pa.int64())
+def _count_distinct(series: Series, left: Ints, right: Ints, _: int) -> pa.Array:
+    return pa.array(count_distinct(series.codes, left, right), pa.int64())
 
 
-def _last_distinct(column: pa.Array, left: Ints, right: Ints, n: int) -> pa.Array:
-    places, counts = newest_distinct(_codes(column), left, right, n)
+def _last_distinct(series: Series, left: Ints, right: Ints, n: int) -> pa.Array:
+    places, counts = newest_distinct(series.codes, left, right, n)
     offsets = np.zeros(len(left) + 1, dtype=np.int32)
     np.cumsum(counts, out=offsets[1:])
-    values = column.take(pa.array(places))
-    if pa.types.is_decimal(values.type):
-        values = values.cast(pa.float64())
     # An offset that is null makes the list null: an empty window has no value.
     mask = np.append(counts == 0, False)
+    values = series.column.take(pa.array(places))
     return pa.ListArray.from_arrays(pa.array(offsets, mask=mask), values)
-
-
-def _codes(column: pa.Array) -> Ints:
-    """Equal values have equal numbers; minus zero is zero."""
-    if pa.types.is_floating(column.type):
-        column = pc.add(column, pa.scalar(0.0, column.type))
-    codes: Ints = column.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    return codes.astype(np.int64)
 
 
 FUNCTIONS = {

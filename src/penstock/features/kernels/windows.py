@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +14,12 @@ from numpy.typing import NDArray
 from penstock.features.definition import Aggregation, ViewDefinition, arrow_type
 from penstock.features.kernels.keys import comparable_keys, nanoseconds
 from penstock.features.kernels.latest import timeline
-from penstock.features.kernels.ranges import over_ranges
+from penstock.features.kernels.ranges import Series, over_ranges
 from penstock.features.kernels.timeline import Ranges
 
 Ints = NDArray[np.int64]
+
+LARGE = 100_000  # rows from which a second processor pays
 
 
 def aggregates_at(view: ViewDefinition, facts: pa.Table, asked: pa.Table, at: str) -> pa.Table:
@@ -33,22 +38,27 @@ def aggregates_at(view: ViewDefinition, facts: pa.Table, asked: pa.Table, at: st
     codes, times = codes[order], times[order]
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    windows: dict[tuple[int | None, int], Ranges] = {}
+    spans = {_window(feature): None for feature in view.aggregates}
+    coarse = _span(view.resolution) or 0
+    ranges = {span: line.visible(codes, times, *span, coarse) for span in spans}
     columns = _Columns(facts)
-    made: dict[str, pa.Array] = {}
-    for feature in view.aggregates:
-        span = (_span(feature.window), _span(feature.offset) or 0)
-        if span not in windows:
-            windows[span] = line.visible(codes, times, *span, _span(view.resolution) or 0)
-        found = _aggregate(feature, columns, windows[span])
-        made[feature.name] = found.take(pa.array(place))
-    return pa.table(made)
+
+    def made(feature: Aggregation) -> pa.Array:
+        found = _aggregate(feature, columns, ranges[_window(feature)])
+        return found.take(pa.array(place))
+
+    # NumPy and Arrow work on large arrays without Python's lock.
+    with ThreadPoolExecutor(os.cpu_count() if len(order) > LARGE else 1) as pool:
+        arrays = list(pool.map(made, view.aggregates))
+    return pa.table({a.name: array for a, array in zip(view.aggregates, arrays, strict=True)})
 
 
 def _aggregate(feature: Aggregation, columns: _Columns, ranges: Ranges) -> pa.Array:
-    column = columns.ordered(feature.column, ranges.rows) if feature.column else None
     kind = arrow_type(feature.type)
-    return over_ranges(feature.function, column, ranges.left, ranges.right, kind, feature.n)
+    if not feature.column:
+        return over_ranges("count", None, ranges.left, ranges.right, kind)
+    series = columns.ordered(feature.column, ranges.rows)
+    return series.over(feature.function, ranges.left, ranges.right, kind, feature.n)
 
 
 class _Columns:
@@ -56,14 +66,20 @@ class _Columns:
 
     def __init__(self, facts: pa.Table) -> None:
         self._facts = facts
-        self._ordered: dict[tuple[str, int], tuple[Ints, pa.Array]] = {}
+        self._ordered: dict[tuple[str, int], tuple[Ints, Series]] = {}
+        self._lock = Lock()
 
-    def ordered(self, name: str, rows: Ints) -> pa.Array:
-        kept = self._ordered.get((name, id(rows)))
-        if kept is None:  # the rows are kept too, so that their id stays theirs
-            kept = (rows, self._facts[name].combine_chunks().take(pa.array(rows)))
-            self._ordered[name, id(rows)] = kept
-        return kept[1]
+    def ordered(self, name: str, rows: Ints) -> Series:
+        with self._lock:
+            kept = self._ordered.get((name, id(rows)))
+            if kept is None:  # the rows are kept too, so that their id stays theirs
+                column = self._facts[name].combine_chunks().take(pa.array(rows))
+                kept = self._ordered[name, id(rows)] = (rows, Series(column))
+            return kept[1]
+
+
+def _window(feature: Aggregation) -> tuple[int | None, int]:
+    return _span(feature.window), _span(feature.offset) or 0
 
 
 def _span(value: timedelta | None) -> int | None:

@@ -91,11 +91,11 @@ class PackedResponse(OnlineResponse):
         for columns, found in self._parts:
             times = [Timestamp(seconds=t // SECOND, nanos=t % SECOND) for t in found.happened]
             rows = zip(*found.rows, strict=True)
-            for name, codec, held in zip(columns.names, columns.codecs, rows, strict=False):
+            for name, codec, column in zip(columns.names, columns.codecs, rows, strict=True):
                 answer.metadata.feature_names.val.append(name)
                 answer.results.add(
-                    values=map(codec.proto, held),
-                    statuses=_statuses(found.presence, held),
+                    values=map(codec.proto, column),
+                    statuses=_statuses(found.presence, column),
                     event_timestamps=times,
                 )
         return answer
@@ -105,10 +105,10 @@ def _columns(columns: Columns, found: Found) -> dict[str, list[Any]]:
     rows = found.rows
     if columns.plain and not found.foreign:
         return dict(zip(columns.names, map(list, zip(*rows, strict=True)), strict=True))
-    held = zip(*rows, strict=True)
+    stored = zip(*rows, strict=True)
     return {
         name: [*map(codec.python, values)]
-        for name, codec, values in zip(columns.names, columns.codecs, held, strict=True)
+        for name, codec, values in zip(columns.names, columns.codecs, stored, strict=True)
     }
 
 

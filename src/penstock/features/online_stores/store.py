@@ -49,6 +49,7 @@ class PackedOnlineStore(OnlineStore):
         self._config: RepoConfig | None = None
         self._opened: RowStore | None = None
         self._plans = Plans(self._reader)
+        self._registry: Any = None  # a FeatureStore, for what is pushed
 
     @abstractmethod
     def open_rows(self, config: RepoConfig) -> RowStore:
@@ -191,13 +192,10 @@ class PackedOnlineStore(OnlineStore):
         write_pushed(self._rows(config), layout, table, self.now())
 
     def _feed(self, config: RepoConfig, fed: str, raw: Layout, data: Sequence[Written]) -> None:
-        from feast import FeatureStore
-
         from penstock.features.facts import transformed
 
-        store = FeatureStore(config=config)
-        view = store.registry.get_feature_view(fed, config.project, allow_cache=True)
-        definition = layout_of(config.project, view).definition
+        view, layout = self._fed(config, fed)
+        definition = layout.definition
         if definition is None:
             raise DataError(
                 f"feature view {fed!r}, which {raw.view!r} feeds, is none of Penstock's",
@@ -210,6 +208,21 @@ class PackedOnlineStore(OnlineStore):
             self.push_events(config, view, table)
         else:
             self.write_latest(config, view, table, source.timestamp, source.created)
+
+    def _fed(self, config: RepoConfig, name: str) -> tuple[Any, Layout]:
+        """A view of the registry, which is read again where the store knows a newer definition."""
+        from feast import FeatureStore
+
+        if self._registry is None or self._registry.config is not config:
+            self._registry = FeatureStore(config=config)
+        registry = self._registry.registry
+        view = registry.get_feature_view(name, config.project, allow_cache=True)
+        layout = layout_of(config.project, view)
+        text = self._rows(config).get_note(layout.space)
+        if text is None or Note.from_json(layout.space, text).differs(layout):
+            view = registry.get_feature_view(name, config.project, allow_cache=False)
+            layout = layout_of(config.project, view)
+        return view, layout
 
     # What there is
 
