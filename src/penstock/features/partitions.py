@@ -28,13 +28,15 @@ def part_of(columns: Sequence[pa.ChunkedArray | pa.Array], parts: int) -> np.nda
 
 
 def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Of each distinct value once; a null is hashed as any value."""
-    encoded = column.dictionary_encode(null_encoding="encode")
+    """Of each distinct value once; a null, which matches nothing, is hashed as some other."""
+    encoded = column.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
-    values = encoded.dictionary.to_pandas()
-    hashed: np.ndarray = pd.util.hash_array(values.to_numpy(), categorize=False)
-    rows: np.ndarray = hashed[encoded.indices.to_numpy(zero_copy_only=False)]
+    values = encoded.dictionary.to_numpy(zero_copy_only=False)
+    if not len(values):
+        return np.zeros(len(column), dtype=np.uint64)
+    hashed: np.ndarray = pd.util.hash_array(values, categorize=False)
+    rows: np.ndarray = hashed[encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)]
     return rows
 
 
