@@ -80,6 +80,10 @@ format: $(VENV)/.dev  ## put the code in shape
 bench-pipeline: $(VENV)/.dev  ## measure the pipeline against a plain script, side by side
 	$(BIN)/python benchmarks/pipeline.py
 
+.PHONY: bench-features
+bench-features: $(VENV)/.dev  ## measure features against Feast's own stores and hand-written plans
+	$(BIN)/python benchmarks/features.py
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 .PHONY: lock

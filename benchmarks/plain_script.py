@@ -69,7 +69,7 @@ for expectation in document["expectations"]:
 assert batch.validate(suite).success
 
 # 3. features
-import features as declared  # noqa: E402
+import plain_features as declared  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from feast import FeatureStore, RepoConfig  # noqa: E402
 

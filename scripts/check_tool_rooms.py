@@ -17,23 +17,33 @@ ROOMS = {
     "airflow": {"orchestrators"},
     "alembic": {"state"},
     "apprise": {"monitoring"},
+    "boto3": {"features"},
     "dvc": {"data"},
     "feast": {"features"},
     "great_expectations": {"validation"},
+    "lmdb": {"features"},
     "mlflow": {"registry", "training"},
     "optuna": {"training"},
+    "polars": {"features"},
     "prefect": {"orchestrators"},
+    "pyspark": {"features"},
+    "redis": {"features"},
     "skops": {"registry", "training"},
     "starlette": {"serving", "dashboard"},
     "uvicorn": {"serving", "dashboard"},
 }
 # tools whose import costs so much that only the function that needs them may pay for it
 HEAVY = {
-    *("airflow", "alembic", "apprise", "dvc", "feast", "great_expectations", "lightgbm"),
-    *("matplotlib", "mlflow", "onnxruntime", "optuna", "prefect", "skops", "sklearn", "torch"),
+    *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
+    *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
+    *("redis", "skops", "sklearn", "torch"),
 }
 # modules that are loaded only by the tool they belong to
-EXEMPT = {"state/migrations", "orchestrators/airflow.py", "templates"}
+EXEMPT = {
+    *("state/migrations", "orchestrators/airflow.py", "templates"),
+    *("features/offline_store.py", "features/compute_engine.py", "features/spark"),
+    "features/online_stores",
+}
 
 
 def main() -> int:

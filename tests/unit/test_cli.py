@@ -109,6 +109,10 @@ def test_a_wrong_command_line_ends_with_status_2_and_the_usage(
 ARGUMENTS = {
     "why": ["train_model"],
     "runs show": ["last"],
+    "features show": ["sales"],
+    "features lineage": ["sales"],
+    "features history": ["SELECT 1", "--output", "training.parquet"],
+    "features push": ["orders", "orders.csv"],
     "models approve": ["shop@1", "--for", "production", "--meaning", "x"],
 }
 NEED_A_PROJECT = [command.name for command in COMMANDS if command.name not in {"init", "doctor"}]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
 NOTES = bytes(16)  # leads the keys of notes
 
 _environments: dict[str, Any] = {}  # by folder: py-lmdb opens none twice in one process
+_opening = threading.Lock()
 
 
 def _close_all() -> None:
@@ -38,11 +40,14 @@ def _close_all() -> None:
 
     Closing it in the child instead would free the places of the parent's readers in LMDB's table.
     """
+    _opening.acquire()
     while _environments:
         _environments.popitem()[1].close()
 
 
-os.register_at_fork(before=_close_all)
+os.register_at_fork(
+    before=_close_all, after_in_parent=_opening.release, after_in_child=_opening.release
+)
 
 
 class LmdbOnlineStoreConfig(FeastConfigBaseModel):
@@ -142,7 +147,11 @@ class LmdbRows:
         return self._prefixes[space]
 
     def _environment(self) -> Any:
-        return _environments.get(self._folder) or self._open()
+        there = _environments.get(self._folder)
+        if there is None:
+            with _opening:
+                there = _environments.get(self._folder) or self._open()
+        return there
 
     def _open(self) -> Any:
         import lmdb
@@ -160,7 +169,8 @@ class LmdbRows:
             environment.reader_check()  # frees what killed readers hold on to
         except (lmdb.Error, OSError) as error:
             raise self._refused(error) from error
-        return _environments.setdefault(self._folder, environment)
+        _environments[self._folder] = environment
+        return environment
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
