@@ -33,7 +33,7 @@ FEATURES = 50
 EVENTS = 200_000
 NOW = datetime.now(UTC).replace(microsecond=0)
 PLUGINS = "penstock.features.online_stores"
-WINDOWS = ("1h", "1d", "7d", "30d", "60d")
+WINDOWS = ("20d", "30d", "40d", "50d", "60d")
 FUNCTIONS = ("count", "sum", "mean", "min", "max", "std", "last", "first", "count_distinct")
 Read = Callable[[], Any]
 

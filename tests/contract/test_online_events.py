@@ -77,6 +77,9 @@ cents = FeatureView(
     transform=in_cents,
     aggregates=[Aggregate("cents", "sum", "1d", name="cents_1d")],
 )
+cheque = FeatureView(
+    "cheque", source=payments, entities=[user], transform=in_cents, features=["cents"], ttl="1d"
+)
 everyone = FeatureView(
     "everyone", source=payments, aggregates=[Aggregate("*", "count", "1d", name="payments_1d")]
 )
@@ -106,6 +109,7 @@ def store(tmp_path: Path, online: Settings) -> Iterator[FeatureStore]:
         spending=spending,
         last_payment=last_payment,
         cents=cents,
+        cheque=cheque,
         everyone=everyone,
         served=served,
     )
@@ -144,9 +148,11 @@ def test_a_pushed_payment_counts_at_once_in_every_view(store: FeatureStore) -> N
         "amount_sum_1d": 15.0,
         "shop_last_1d": "a",
     }
-    assert read(store, "last_payment:amount", "cents:cents_1d", "everyone:payments_1d") == {
+    others = ["last_payment:amount", "cents:cents_1d", "cheque:cents", "everyone:payments_1d"]
+    assert read(store, *others) == {
         "amount": 10.0,
         "cents_1d": 1500.0,
+        "cents": 1000.0,
         "payments_1d": 2,
     }
 
@@ -209,6 +215,27 @@ def test_random_arrivals_give_what_the_reference_gives(store: FeatureStore) -> N
 def nanoseconds(moment: datetime) -> int:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return (moment - epoch) // timedelta(microseconds=1) * 1_000
+
+
+def test_materialised_windows_are_to_the_bit_what_is_computed_offline(store: FeatureStore) -> None:
+    from penstock.features.kernels.windows import aggregates_at
+
+    dice = random.Random(11)
+    definition = project(Path(store.repo_path), spending=spending).definitions["spending"]
+    facts = [
+        payment(dice.uniform(0, 50), dice.gauss(1e9, 1e-3), dice.choice("abc"), dice.randrange(5))
+        for _ in range(150)
+    ]
+    materialise(store, "spending", NOW - timedelta(days=3), *facts)
+    for moment in (NOW, NOW - timedelta(hours=2.5)):
+        set_clock(store, moment)
+        users = {"user_id": list(range(6))}
+        asked = pa.table({**users, "t": pa.array([moment] * 6, pa.timestamp("us", "UTC"))})
+        rows = pa.table({c: pa.array([f[c] for f in facts], kind) for c, kind in kinds().items()})
+        offline = aggregates_at(definition, rows, asked, "t").to_pydict()
+        names = [f"spending:{name}" for name in offline]
+        answer = store.get_online_features(names, users).to_dict()
+        assert {name: answer[name] for name in offline} == offline
 
 
 def test_after_a_new_definition_old_events_are_gone_and_it_is_said(

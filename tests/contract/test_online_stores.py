@@ -553,6 +553,14 @@ def test_a_definition_applied_elsewhere_is_seen_after_a_refresh(
     assert store.get_online_features(*asked).to_dict()["count"] == [None]
 
 
+def test_a_definition_applied_here_is_seen_at_once(store: FeatureStore) -> None:
+    filled(store)
+    asked = (["trips:count"], [{"driver_id": 1}])
+    assert store.get_online_features(*asked).to_dict()["count"] == [10]
+    store.apply([driver, trips(ttl=timedelta(minutes=5))])
+    assert store.get_online_features(*asked).to_dict()["count"] == [None]
+
+
 def test_teardown_leaves_nothing(store: FeatureStore) -> None:
     filled(store)
     store.teardown()

@@ -144,7 +144,7 @@ def _write_sources(root: Path, module: ModuleType, dataset: DatasetVersion) -> d
     function = getattr(module, "batch_sources", None)
     if function is None:
         return None
-    sources = {source.name: source for source in vars(module).values() if hasattr(source, "path")}
+    sources = {value.name: value for value in vars(module).values() if _is_source(value)}
     latest: datetime | None = None
     for name, value in function(dataset).items():
         if name not in sources:
@@ -159,6 +159,12 @@ def _write_sources(root: Path, module: ModuleType, dataset: DatasetVersion) -> d
         newest = (pc.max(table[time]).cast(pa.timestamp("us", "UTC")).as_py() for time in times)
         latest = max(filter(None, (latest, *newest)), default=None)
     return latest
+
+
+def _is_source(value: Any) -> bool:
+    from feast import FileSource
+
+    return isinstance(value, BatchSource | FileSource)
 
 
 def _times_of(source: Any) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ In feature_store.yaml:
       endpoint_url: ""              # empty: Amazon's own
 
 One table for all views. Its hash key is a SHA-256 of view and entity key, so that traffic spreads
-evenly. Credentials are those of boto3. Loaded as a Feast plugin only.
+evenly. Reads are eventually consistent: a write is seen within about a second. Credentials are
+those of boto3. Loaded as a Feast plugin only.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class LmdbRows:
                 map_size=MAP_SIZE,
                 max_readers=MAX_READERS,
                 metasync=False,
-                max_spare_txns=16,
+                max_spare_txns=1,
             )
             environment.reader_check()  # frees what killed readers hold on to
         except (lmdb.Error, OSError) as error:

@@ -146,7 +146,7 @@ def events_table(
     for entity, features, when, known in written:
         named = dict(zip(entity.join_keys, entity.entity_values, strict=True))
         for name, column in columns.items():
-            proto = features.get(name) or named.get(name)
+            proto = features[name] if name in features else named.get(name)
             codec = codecs[name]
             column.append(None if proto is None else codec.python(codec.stored(proto)))
         times[source.timestamp].append(moment(when))
