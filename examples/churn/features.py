@@ -37,7 +37,6 @@ activity = FeatureView(
     entities=[customer],
     aggregates=[
         *(Aggregate("minutes", "count", window=w, name=f"sessions_{w}") for w in VISITS),
-        Aggregate("minutes", "count", window="60d", offset="30d", name="sessions_60d_before"),
         Aggregate("minutes", "mean", window="30d", name="minutes_per_session_30d"),
         Aggregate("minutes", "count", name="sessions_total"),
     ],

@@ -49,8 +49,8 @@ def test_a_sensible_model_passes_every_gate(outcome: dict[str, Any]) -> None:
 def test_a_careless_model_does_not(churn: User, outcome: dict[str, Any]) -> None:
     churn.edit(
         "features.py",
-        'FeatureService(name="churn_v1", features=[activity, account])',
-        'FeatureService(name="churn_v1", features=[account])',
+        'FeatureService("churn_v1", features=[activity, account])',
+        'FeatureService("churn_v1", features=[account])',
     )
     careless = churn.run("--until", "register_model")
     assert careless["exit"] == 1
@@ -58,8 +58,8 @@ def test_a_careless_model_does_not(churn: User, outcome: dict[str, Any]) -> None
     assert careless["steps"]["register_model"]["status"] == "skipped"
     churn.edit(
         "features.py",
-        'FeatureService(name="churn_v1", features=[account])',
-        'FeatureService(name="churn_v1", features=[activity, account])',
+        'FeatureService("churn_v1", features=[account])',
+        'FeatureService("churn_v1", features=[activity, account])',
     )
     assert churn.run("--until", "register_model")["exit"] == 0
 
@@ -97,6 +97,6 @@ def test_a_suite_can_be_drafted_from_the_data(churn: User, outcome: dict[str, An
 def test_feast_itself_reads_the_registry(churn: User, outcome: dict[str, Any]) -> None:
     from penstock.features.store import open_store
 
-    store = open_store(Path(churn.project), "churn")
+    store = open_store(Path(churn.project))
     assert [service.name for service in store.list_feature_services()] == ["churn_v1"]
-    assert {view.name for view in store.list_feature_views()} == {"activity", "account"}
+    assert {"activity", "account"} <= {view.name for view in store.list_feature_views()}

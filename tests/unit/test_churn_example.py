@@ -165,12 +165,8 @@ def features_by_hand(events: pd.DataFrame, customer: int, t: pd.Timestamp) -> di
     def last(days: int, kind: str) -> pd.DataFrame:
         return kinds[kind][kinds[kind].event_time > t - pd.Timedelta(days, "d")]
 
-    before = kinds["session"].event_time.between(
-        t - pd.Timedelta(90, "d"), t - pd.Timedelta(30, "d"), inclusive="right"
-    )
     return {
         **{f"sessions_{days}d": len(last(days, "session")) for days in (3, 7, 14, 30, 90)},
-        "sessions_60d_before": before.sum(),
         "minutes_per_session_30d": last(30, "session").minutes.mean(),
         "sessions_total": len(kinds["session"]),
         "spend_total_usd": past.amount_usd.sum(),

@@ -37,7 +37,7 @@ def materialize(options: argparse.Namespace) -> int:
     if options.json:
         print_json([interval._asdict() for interval in done])
     else:
-        print(f"{len(done)} intervals materialised" if done else "nothing to do: all of it is there")
+        print(f"{len(done)} intervals materialised" if done else "nothing to do: it is all there")
     return 0
 
 

@@ -33,10 +33,15 @@ class OnlineFeatures:
         self._log = ServedLog(Path(root), service, log_share)
 
     def read(self, entities: dict[str, list[Any]]) -> pd.DataFrame:
-        """One row per entity; features that are missing or expired are null."""
+        """One row per entity; features that are missing or expired are null.
+
+        All are null of an entity that no view knows, though a window without events counts 0.
+        """
         at = time.time_ns()
         answer = self._store.get_online_features(features=self._service, entity_rows=dict(entities))
         columns = answer.to_dict()
         found = {name: columns[name] for name in self._features}
         self._log.write(getattr(answer, "at", at), entities, found)
-        return pd.DataFrame(found)
+        frame = pd.DataFrame(found)
+        unknown = answer.unknown() if hasattr(answer, "unknown") else [False]
+        return frame.mask(pd.Series(unknown, frame.index)) if any(unknown) else frame

@@ -10,7 +10,7 @@ from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
-from penstock.features.online_stores.rows import PRESENT, Found
+from penstock.features.online_stores.rows import NOT_FOUND, PRESENT, Found
 from penstock.features.online_stores.values import ValueCodec
 
 SECOND = 10**9
@@ -37,10 +37,19 @@ class PackedResponse(OnlineResponse):
         self,
         keys: dict[str, tuple[ValueCodec, list[Any]]],
         parts: Sequence[tuple[Columns, Found]],
+        at: int,
     ) -> None:
+        self.at = at  # nanoseconds since 1970: the moment that the answer is about
         self._keys = keys
         self._parts = parts
         self._proto: Any = None
+
+    def unknown(self) -> list[bool]:
+        """Of each entity asked about, whether no view knows anything."""
+        presences = [found.presence for _, found in self._parts]
+        return [
+            all(state == NOT_FOUND for state in states) for states in zip(*presences, strict=True)
+        ]
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """Columns by name: the join keys as they were asked, then the features, view by view.

@@ -94,7 +94,7 @@ class PackedOnlineStore(OnlineStore):
         read = []
         for part, (_, keys), part_rows in zip(plan.parts, places, held, strict=True):
             read.append((part.columns, part.reader.read(part_rows, keys, now)))
-        return PackedResponse(plan.echo(asked), read)
+        return PackedResponse(plan.echo(asked), read, now)
 
     async def get_online_features_async(self, *args: Any, **kwargs: Any) -> OnlineResponse:
         return await self._aside(self.get_online_features, *args, **kwargs)
