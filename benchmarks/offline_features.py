@@ -160,15 +160,21 @@ def duckdb_windows(facts: pa.Table, asked: pa.Table) -> Callable[[], pa.Table]:
     query = f"""
         SELECT count_7, sum_7, count_30, sum_30 FROM (
             SELECT n, {values}
-            FROM (SELECT k, t, x0, NULL AS n FROM facts UNION ALL SELECT k, "at", NULL, n FROM asked)
+            FROM (SELECT k, t, x0, NULL AS n FROM facts
+                  UNION ALL SELECT k, "at", NULL, n FROM asked)
             WINDOW {frames})
         WHERE n IS NOT NULL ORDER BY n"""
     return lambda: database.sql(query).to_arrow_table()
 
 
-def duckdb_of(facts: pa.Table, asked: pa.Table) -> duckdb.DuckDBPyConnection:
+def quiet() -> duckdb.DuckDBPyConnection:
     database = duckdb.connect()
     database.execute("SET enable_progress_bar = false")
+    return database
+
+
+def duckdb_of(facts: pa.Table, asked: pa.Table) -> duckdb.DuckDBPyConnection:
+    database = quiet()
     numbered = asked.append_column("n", pa.array(np.arange(len(asked))))
     for name, table in (("facts", facts), ("asked", numbered)):
         database.register("given", table)
@@ -228,8 +234,7 @@ def joins() -> list[Row]:
                 events(5_000_000, 200_000, 4, seed=number), root / f"view{number}.parquet"
             )
         asked = labels(1_000_000, 200_000)
-        database = duckdb.connect()
-    database.execute("SET enable_progress_bar = false")
+        database = quiet()
         database.register("asked", asked)
 
         def own() -> None:

@@ -19,6 +19,7 @@ from penstock.errors import DataError
 from penstock.features.kernels.exact import ExactSums, exact_sum
 from penstock.features.kernels.latest import latest_of_each, latest_rows
 from penstock.features.kernels.ranges import over_ranges
+from penstock.features.kernels.timeline import Search
 from penstock.features.kernels.windows import aggregates_at
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -133,3 +134,20 @@ def test_long_ranges_are_as_right_as_short_ones(function: str) -> None:
             "std": lambda part: statistics.stdev(part) if len(part) > 1 else None,
         }[function](part)
         assert agrees(value, expected, function)
+
+
+def test_entities_and_times_that_need_more_than_one_integer_are_found_as_well() -> None:
+    rng = np.random.default_rng(5)
+    codes = np.sort(rng.integers(0, 500, 4_000))
+    times = rng.integers(0, 2**61, 4_000)
+    times = times[np.lexsort((times, codes))]
+    wide, narrow = Search(codes, times), Search(codes, times // 2**40, unit=1)
+    asked = rng.integers(-1, 502, 1_000)
+    edges = times[rng.integers(0, 4_000, 1_000)] + rng.integers(-1, 2, 1_000)
+    expected = [
+        np.searchsorted(codes, code) + (times[codes == code] <= edge).sum()
+        for code, edge in zip(asked.tolist(), edges.tolist(), strict=True)
+    ]
+    assert wide.after(asked, edges)[asked >= 0].tolist() == np.array(expected)[asked >= 0].tolist()
+    inside = (asked >= 0) & (asked < 500)
+    assert (wide.beginning(asked)[inside] == narrow.beginning(asked)[inside]).all()

@@ -67,18 +67,20 @@ class Facts:
 
         Only what is taken is held in memory.
         """
-        wanted = np.unique(rows.drop_null().to_numpy(zero_copy_only=False))
-        found, start = [], 0
+        places = rows.fill_null(0).to_numpy(zero_copy_only=False)
+        missing = rows.is_null().to_numpy(zero_copy_only=False)
+        chosen = np.zeros(int(places.max(initial=-1)) + 1, dtype=bool)
+        chosen[places[~missing]] = True
+        wanted, start = np.flatnonzero(chosen), 0
+        found = []
         for batch in self.batches(names, among):
             low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
             found.append(batch.take(pa.array(wanted[low:high] - start)))
             start += batch.num_rows
         schema = pa.schema([self.schema.field(name) for name in names])
-        place = pa.array(
-            np.searchsorted(wanted, rows.fill_null(0).to_numpy(zero_copy_only=False)),
-            mask=rows.is_null().to_numpy(zero_copy_only=False),
-        )
-        return pa.Table.from_batches(found, schema).take(place)
+        position = np.cumsum(chosen) - 1
+        taken = pa.array(position[places] if len(position) else places, mask=missing)
+        return pa.Table.from_batches(found, schema).take(taken)
 
     def column(self, name: str) -> Any:
         """A column in an expression for `among`."""

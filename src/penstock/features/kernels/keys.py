@@ -110,3 +110,12 @@ def nanoseconds(table: pa.Table, name: str) -> tuple[Ints, NDArray[np.bool_]]:
         ) from error
     null = pc.is_null(times).to_numpy() if times.null_count else np.zeros(len(times), dtype=bool)
     return times.fill_null(0).to_numpy(), null
+
+
+UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+def unit_of(table: pa.Table, *names: str) -> int:
+    """How many nanoseconds the times of some columns are multiples of."""
+    kinds = [table.schema.field(name).type for name in names if name]
+    return min(UNITS[kind.unit] if pa.types.is_timestamp(kind) else 1 for kind in kinds)

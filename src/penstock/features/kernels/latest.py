@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from penstock.features.kernels.keys import comparable_keys, encode, nanoseconds
+from penstock.features.kernels.keys import comparable_keys, encode, nanoseconds, unit_of
 from penstock.features.kernels.timeline import Timeline
 
 Ints = NDArray[np.int64]
@@ -68,10 +68,11 @@ def latest_of_each(
 def timeline(facts: pa.Table, codes: Ints, happened: str, created: str) -> Timeline:
     """The facts of a table, whose keys are numbered, as a timeline."""
     times, no_time = nanoseconds(facts, happened)
+    unit = unit_of(facts, happened, created)
     if not created:
-        return Timeline(codes, times, no_time)
+        return Timeline(codes, times, no_time, unit=unit)
     since, unknown = nanoseconds(facts, created)
-    return Timeline(codes, times, no_time, np.where(unknown, UNKNOWN, since))
+    return Timeline(codes, times, no_time, np.where(unknown, UNKNOWN, since), unit)
 
 
 def _newest_known(line: Timeline, codes: Ints, times: Ints) -> Ints:

@@ -32,21 +32,27 @@ class Ranges:
 class Timeline:
     """Facts by the number of their key (-1: none), happened and, perhaps, created.
 
-    All arrays are int64 in file order; times are nanoseconds since 1970. `missing` says which facts
-    have no time. A `created` of `UNKNOWN` means: since it happened.
+    All arrays are int64 in file order; times are nanoseconds since 1970, all of them multiples of
+    `unit`. `missing` says which facts have no time. A `created` of `UNKNOWN` means: since it
+    happened.
     """
 
     def __init__(
-        self, codes: Ints, happened: Ints, missing: Flags, created: Ints | None = None
+        self,
+        codes: Ints,
+        happened: Ints,
+        missing: Flags,
+        created: Ints | None = None,
+        unit: int = 1,
     ) -> None:
         there = (codes >= 0) & ~missing
         places = None if there.all() else np.flatnonzero(there)
         if places is not None:
             codes, happened = codes[places], happened[places]
             created = None if created is None else created[places]
-        order = _order(codes, happened, created)
+        order, codes = _order(codes, happened, created)
         self.rows: Ints = order if places is None else places[order]
-        codes, happened = codes[order], happened[order]
+        happened = happened[order]
         self.codes = codes
         self.happened = happened
         self.known = happened
@@ -54,9 +60,9 @@ class Timeline:
         if created is not None:
             self.known = np.maximum(happened, created[order])
             self.late = bool((self.known > happened).any())
-        self._happened = Search(codes, happened)
+        self._happened = Search(codes, happened, unit)
         if self.late:
-            self._all_known = Search(codes, _largest_so_far(codes, self.known))
+            self._all_known = Search(codes, _largest_so_far(codes, self.known), unit)
 
     def until(self, codes: Ints, edge: Ints) -> Ints:
         """For each entity, where its facts that happened after the edge begin."""
@@ -112,11 +118,11 @@ class Timeline:
 class Search:
     """Times of entities, sorted by (entity, time): finds where those after an edge begin."""
 
-    def __init__(self, codes: Ints, times: Ints) -> None:
+    def __init__(self, codes: Ints, times: Ints, unit: int = 1) -> None:
         self._times = times
+        self._unit = unit
         self._entities = int(codes[-1]) + 1 if len(codes) else 0
         self._base = int(times.min(initial=2**62))
-        self._unit = next(u for u in (10**9, 10**6, 10**3, 1) if _divides(u, self._base, times))
         self._size = (int(times.max(initial=self._base)) - self._base) // self._unit + 2
         self._keys: Ints | None = None
         if self._size * (self._entities + 1) < 2**63:
@@ -160,11 +166,6 @@ class Search:
         return low
 
 
-def _divides(unit: int, base: int, times: Ints) -> bool:
-    """Whether all times are whole units apart; a look at some spares most of the work."""
-    return not any(((part - base) % unit).any() for part in (times[:1000], times))
-
-
 def _largest_so_far(codes: Ints, times: Ints) -> Ints:
     """The running maximum of each entity's times."""
     order = np.argsort(times)
@@ -175,8 +176,8 @@ def _largest_so_far(codes: Ints, times: Ints) -> Ints:
     return times[order[largest]]
 
 
-def _order(codes: Ints, happened: Ints, created: Ints | None) -> Ints:
-    """By (code, happened, created, place)."""
+def _order(codes: Ints, happened: Ints, created: Ints | None) -> tuple[Ints, Ints]:
+    """The places by (code, happened, created, place), and their codes."""
     count = len(codes)
     by_time: Ints | None = None
     steps = happened[1:] - happened[:-1] if count else happened
@@ -188,11 +189,12 @@ def _order(codes: Ints, happened: Ints, created: Ints | None) -> Ints:
     codes = codes if by_time is None else codes[by_time]
     if int(codes.max(initial=0)).bit_length() + bits > 62:
         order = np.argsort(codes, kind="stable")
+        codes = codes[order]
     else:  # a code and a place in one integer sort faster than places by their code
         both = (codes << bits) | np.arange(count)
         both.sort()
-        order = both & ((1 << bits) - 1)
-    return order if by_time is None else by_time[order]
+        order, codes = both & ((1 << bits) - 1), both >> bits
+    return (order if by_time is None else by_time[order]), codes
 
 
 def _stable(times: Ints) -> Ints:

@@ -214,7 +214,8 @@ class PackedOnlineStore(OnlineStore):
         from feast import FeatureStore
 
         if self._registry is None or self._registry.config is not config:
-            self._registry = FeatureStore(config=config)
+            # Feast 0.67 takes a relative registry from the current folder unless it is told.
+            self._registry = FeatureStore(repo_path=str(config.repo_path or ""), config=config)
         registry = self._registry.registry
         view = registry.get_feature_view(name, config.project, allow_cache=True)
         layout = layout_of(config.project, view)
