@@ -10,7 +10,6 @@ from typing import Any
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import UsageError
-from penstock.project import Project
 from penstock.settings import in_utc, parse_duration
 
 
@@ -61,7 +60,7 @@ def show_skew(options: argparse.Namespace) -> int:
 
     project = project_of(options)
     store = open_store(project.root)
-    service = _service(store, project, options.service, service_for)
+    service = service_for(store, project.settings, options.service)
     served = list(served_since(project.root, service.name, _since(options.since)))
     found = skew(store, service, served)
     differing = [one for one in found if one.differing]
@@ -92,18 +91,6 @@ def _print_skew(service: str, vectors: int, found: list[Any]) -> None:
             keys = ", ".join(f"{key}={value}" for key, value in example.keys.items())
             print(f"  {one.feature} of {keys} at {example.at:%Y-%m-%d %H:%M:%S}: served "
                   f"{example.served}, offline {example.offline}")  # fmt: skip
-
-
-def _service(store: Any, project: Project, name: str | None, chosen: Any) -> Any:
-    if name is None:
-        return chosen(store, project.settings)
-    services = {service.name: service for service in store.list_feature_services()}
-    if name not in services:
-        raise UsageError(
-            f"there is no feature service {name!r}",
-            hint=f"the services are: {', '.join(services) or 'none'}",
-        )
-    return services[name]
 
 
 def _rows_or_query(text: str) -> Any:

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from penstock.errors import DataError, ProjectError
+from penstock.features.catalogue import consumers, registered
+from penstock.features.changes import changes
 from penstock.features.declarations import BatchSource
 from penstock.features.feast_objects import compiled
 from penstock.features.labels import checked_labels
@@ -100,7 +102,11 @@ def _from_feast(
     progress("computing the batch sources")
     until = _write_sources(project.root, module, visible)
     progress("applying the feature definitions")
-    apply(store, project, compiled(module, project.root))
+    found = compiled(module, project.root)
+    for change in changes(registered(store), found.definitions, consumers(store)):
+        if change.breaks:
+            progress(f"a served feature changes: {change}")
+    apply(store, project, found)
     service = service_for(store, settings)
     keys = settings.features.entity_keys or join_keys(store, service)
     labels = _labels(module, visible, keys, project, as_of)

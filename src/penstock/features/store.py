@@ -150,10 +150,15 @@ def _write_changed(file: Path, text: str) -> None:
             part.write_text(text, encoding="utf-8")
 
 
-def service_for(store: Any, settings: Settings) -> Any:
-    """The feature service that feeds the model: the one named, or the only one there is."""
+def service_for(store: Any, settings: Settings, asked: str | None = None) -> Any:
+    """The service that is asked for, else the one that feeds the model: named, or the only one."""
     services = {service.name: service for service in store.list_feature_services()}
-    name = settings.features.service
+    if asked is not None and asked not in services:
+        raise ProjectError(
+            f"there is no feature service {asked!r}",
+            hint=f"the services are: {', '.join(services) or 'none'}",
+        )
+    name = asked or settings.features.service
     if not name and len(services) == 1:
         return next(iter(services.values()))
     if name in services:

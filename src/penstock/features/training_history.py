@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from penstock.digests import file_digest
-from penstock.errors import DataError, ProjectError
+from penstock.errors import DataError
 from penstock.features.facts import connect
 from penstock.features.feast_views import definition_of
 from penstock.features.store import feature_names, open_store, service_for, views_behind
@@ -40,7 +40,7 @@ def write_history(
     have no keys or times.
     """
     store = open_store(project.root)
-    chosen = _service(store, project, service)
+    chosen = service_for(store, project.settings, service)
     asked = rows if isinstance(rows, pa.Table) else _queried(project, rows)
     found = point_in_time_join(store, chosen, asked, TIME)
     path = Path(output)
@@ -88,15 +88,3 @@ def _queried(project: Project, query: str) -> pa.Table:
             f"DuckDB cannot answer the query for the rows: {str(error).splitlines()[0]}",
             hint=f"it must give the entities' keys and a column {TIME}",
         ) from error
-
-
-def _service(store: Any, project: Project, name: str | None) -> Any:
-    if name is None:
-        return service_for(store, project.settings)
-    services = {service.name: service for service in store.list_feature_services()}
-    if name not in services:
-        raise ProjectError(
-            f"there is no feature service {name!r}",
-            hint=f"the services are: {', '.join(services) or 'none'}",
-        )
-    return services[name]
