@@ -8,6 +8,8 @@ values or new ones, and doing it again changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +25,8 @@ from feast.infra.compute_engines.local.job import LocalMaterializationJob
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _convert_arrow_to_proto
 
-from penstock.features.definition import ViewDefinition
-from penstock.features.feast_views import definition_of, is_parquet, readable
+from penstock.features.facts import view_rows
+from penstock.features.feast_views import definition_of, is_parquet, source_of
 from penstock.features.materialise import Filling, first_needed
 from penstock.settings import in_utc
 
@@ -77,36 +79,43 @@ class DuckDBComputeEngine(ComputeEngine):
         settings = self.repo_config.offline_store
         repository = Path(self.repo_config.repo_path)
         root = Path(getattr(settings, "root", "") or repository)
-        definition, facts = readable(view, repository, root)
         start, end = in_utc(task.start_time), in_utc(task.end_time)
         if task.disable_event_timestamp:
             start, end = EPOCH, datetime.now(UTC)
+        definition, rows = source_of(view, repository, root)
         if definition.aggregates and not view.materialization_intervals:
             start = min(start, first_needed(definition, end))
-        filling = Filling(definition, facts, start, end)
+        filling = Filling(definition, rows, start, end)
         progress = task.tqdm_builder or _unwatched
-        with progress(facts.count()) as bar:
-            for table in filling.parts(self._memory):
-                self._write(view, definition, filling, table)
+        with progress(rows.count()) as bar:
+            for table in self.written(filling, root, finished=self._stock):
+                self._write(view, filling, table)
                 bar.update(table.num_rows)
-            bar.update(bar.total - bar.n)  # the rows outside the interval
+            bar.update(bar.total - bar.n)  # rows outside the interval, and those not the latest
 
-    def _write(
-        self, view: Any, definition: ViewDefinition, filling: Filling, table: pa.Table
-    ) -> None:
+    def written(self, filling: Filling, root: Path, *, finished: bool) -> Iterator[pa.Table]:
+        """What the store is given; `filling` has the rows of the source as they stand."""
+        rows = view_rows(filling.view, filling.facts, root)
+        return replace(filling, facts=rows).written(self._memory, finished=finished)
+
+    @property
+    def _stock(self) -> bool:
+        """Whether the online store is Feast's own, which knows values and no events."""
+        return not hasattr(self.online_store, "write_latest")
+
+    def _write(self, view: Any, filling: Filling, table: pa.Table) -> None:
         """Packed where the store can; through Feast's own protocol where it cannot."""
-        store, config = self.online_store, self.repo_config
-        source = definition.source
-        if not hasattr(store, "write_latest"):
-            for batch in filling.as_rows(table).combine_chunks().to_batches():
+        store, config, source = self.online_store, self.repo_config, filling.view.source
+        if self._stock:
+            # Feast 0.67 converts the first of a table's batches only.
+            for batch in table.combine_chunks().to_batches():
                 joined = {c.name: c.dtype.to_value_type() for c in view.entity_columns}
                 rows = _convert_arrow_to_proto(batch, view, joined)
                 store.online_write_batch(config, view, rows, None)
-        elif definition.aggregates:
+        elif filling.view.aggregates:
             store.write_events(config, view, table, filling.start, filling.end)
         else:
-            rows = filling.as_rows(table)
-            store.write_latest(config, view, rows, source.timestamp, source.created)
+            store.write_latest(config, view, table, source.timestamp, source.created)
 
 
 def _unwatched(_: int) -> Any:

@@ -107,7 +107,11 @@ class Facts:
 
 def facts_of(view: ViewDefinition, root: Path) -> Facts:
     """The rows of a view; paths are relative to `root`."""
-    rows = source_rows(view.source, root)
+    return view_rows(view, source_rows(view.source, root), root)
+
+
+def view_rows(view: ViewDefinition, rows: Facts, root: Path) -> Facts:
+    """The rows that a view makes of those of its source."""
     if view.transformation is None:
         return rows
     change = transformer(view.transformation, root)

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.errors import DataError
 from penstock.features.definition import DEFINITION_TAG, Source, ViewDefinition, parsed
-from penstock.features.facts import Facts, facts_of
+from penstock.features.facts import Facts, source_rows, view_rows
 from penstock.records import Column
 
 
@@ -44,11 +44,17 @@ def readable(view: Any, repository: Path, root: Path) -> tuple[ViewDefinition, F
     Relative paths of plain Feast views are taken from their repository, as Feast does; Penstock's
     own from the project.
     """
+    definition, rows = source_of(view, repository, root)
+    return definition, view_rows(definition, rows, root)
+
+
+def source_of(view: Any, repository: Path, root: Path) -> tuple[ViewDefinition, Facts]:
+    """The same, with the rows of the source as they stand."""
     definition = definition_of(view)
     if definition is not None:
-        return definition, facts_of(definition, root)
+        return definition, source_rows(definition.source, root)
     definition = described_by_feast(view, repository)
-    facts = facts_of(definition, root)
+    facts = source_rows(definition.source, root)
     source = view.batch_source
     named = {source.field_mapping.get(own, own): own for own in facts.dataset.schema.names}
     return definition, Facts(facts.what, _with_credentials(view, repository, facts), named)

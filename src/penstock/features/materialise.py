@@ -40,6 +40,15 @@ class Filling:
     start: datetime
     end: datetime
 
+    def written(self, memory: int, *, finished: bool) -> Iterator[pa.Table]:
+        """What the store is given, a part of the entities at a time.
+
+        One row an entity: the latest, or, with `finished`, the aggregates as they are at the end.
+        Else all events that aggregates are made of.
+        """
+        for table in self.parts(memory):
+            yield table if self.view.aggregates and not finished else self.as_rows(table)
+
     def parts(self, memory: int) -> Iterator[pa.Table]:
         """All rows that the interval brings, by parts of the entities: for views of the latest row
         keys and times, for views of aggregates what they are made of too.

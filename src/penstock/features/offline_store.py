@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,8 +96,9 @@ class DuckDBOfflineStore(DaskOfflineStore):
 
     supports_filter_by_created_timestamp = True
 
-    @staticmethod
+    @classmethod
     def get_historical_features(
+        cls,
         config: Any,
         feature_views: list[Any],
         feature_refs: list[str],
@@ -123,9 +125,18 @@ class DuckDBOfflineStore(DaskOfflineStore):
             feature_refs, feature_views, on_demand
         )
         asked = _asked(entity_df, root)
-        compute = History(asked, wanted, Path(config.repo_path), root, memory, full_feature_names)
+        join = partial(cls.joined, config, Path(config.repo_path), root, memory)
+        compute = History(asked, wanted, join, full_feature_names)
         metadata = _metadata(feature_refs, asked, compute.at)
         return HistoryJob(compute.table, on_demand, full_feature_names, metadata)
+
+    @staticmethod
+    def joined(
+        config: Any, repository: Path, root: Path, memory: int, view: Any, asked: Asked
+    ) -> pa.Table:
+        """The features of one view, one row for each row asked, in its order."""
+        definition, facts = readable(view, repository, root)
+        return features_at(definition, facts, asked, memory)
 
 
 class History:
@@ -135,15 +146,12 @@ class History:
         self,
         asked: pa.Table,
         wanted: Mapping[Any, Sequence[str]],
-        repository: Path,
-        root: Path,
-        memory: int,
+        join: Callable[[Any, Asked], pa.Table],
         full_feature_names: bool = False,
     ) -> None:
         self._asked = asked
         self._wanted = wanted
-        self._places = (repository, root)
-        self._memory = memory
+        self._join = join
         self._full = full_feature_names
         self.at = _time_column(asked)
 
@@ -158,11 +166,9 @@ class History:
         return joined
 
     def _of(self, view: Any) -> pa.Table:
-        repository, root = self._places
         keys = keys_of(view)
         require_columns(self._asked, tuple(keys), f"the feature view {view.name}")
-        definition, facts = readable(view, repository, root)
-        return features_at(definition, facts, Asked(self._asked, self.at, keys), self._memory)
+        return self._join(view, Asked(self._asked, self.at, keys))
 
 
 def _beside(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:

@@ -98,17 +98,19 @@ def _config(project: Project) -> dict[str, Any]:
     settings = project.settings.features
     memory = {"memory": settings.memory}
     plugins = "penstock.features"
-    engine = {"duckdb": "compute_engine.DuckDBComputeEngine", "spark": "spark.SparkComputeEngine"}
+    spark = settings.engine == "spark"
+    offline = "spark.SparkOfflineStore" if spark else "offline_store.DuckDBOfflineStore"
+    engine = "spark.SparkComputeEngine" if spark else "compute_engine.DuckDBComputeEngine"
     return {
         "project": project.settings.project.name.replace("-", "_"),
         "provider": "local",
         "registry": "registry.db",
         "offline_store": {
-            "type": f"{plugins}.offline_store.DuckDBOfflineStore",
+            "type": f"{plugins}.{offline}",
             "root": str(project.root),
             **memory,
         },
-        "batch_engine": {"type": f"{plugins}.{engine[settings.engine]}", **memory},
+        "batch_engine": {"type": f"{plugins}.{engine}", **memory},
         "online_store": _online_store(settings),
         "entity_key_serialization_version": 3,
     }
