@@ -39,6 +39,11 @@ develop: $(VENV)/.dev  ## set up .venv with what developing needs
 torch: $(VENV)/.dev  ## add the optional PyTorch to .venv
 	$(BIN)/pip install --quiet -r requirements/torch.txt
 
+.PHONY: spark
+spark: $(VENV)/.dev  ## add the optional PySpark to .venv (it needs Java)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/spark.txt \
+		|| $(BIN)/pip install --quiet -r requirements/spark.txt
+
 .PHONY: demo
 demo: $(VENV)/.run  ## run the example project from raw events to a tested staging endpoint
 	@test -d demo/churn || $(BIN)/penstock init demo/churn

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 from feast.infra.common.materialization_job import (
@@ -36,9 +36,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class DuckDBComputeEngineConfig(FeastConfigBaseModel):
     """`memory`: bytes that a materialisation may take."""
 
-    type: Literal["penstock.features.compute_engine.DuckDBComputeEngine"] = (
-        "penstock.features.compute_engine.DuckDBComputeEngine"
-    )
+    type: str = "penstock.features.compute_engine.DuckDBComputeEngine"
     memory: int = 4 * 2**30
 
 

@@ -6,7 +6,7 @@ than the memory allowed, rows are parted by the hash of their key and joined par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,25 @@ def features_at(view: ViewDefinition, facts: Facts, asked: Asked, memory: int) -
 
     `memory` in bytes is what the join may take beside its result. Unknown is null.
     """
+    keys = [column.name for column in view.keys]
+    return joined_table(view, facts, comparable_rows(asked, facts.schema, keys), memory)
+
+
+def comparable_rows(asked: Asked, schema: pa.Schema, keys: Sequence[str]) -> pa.Table:
+    """The time asked about, as `AT`, and the keys by the names and in the types of the facts."""
+    rows = asked.table.select([asked.at, *asked.keys]).rename_columns([AT, *asked.keys.values()])
+    for key in keys:
+        column = comparable(rows[key], schema.field(key).type, key)
+        rows = rows.set_column(rows.column_names.index(key), key, column)
+    return rows
+
+
+def joined_table(view: ViewDefinition, facts: Facts, rows: pa.Table, memory: int) -> pa.Table:
+    """The features for `comparable_rows`, in their order."""
     keys = tuple(column.name for column in view.keys)
     times = filter(None, (view.source.timestamp, view.source.created))
     read = tuple(dict.fromkeys((*keys, *times, *(view.inputs if view.aggregates else ()))))
-    rows = asked.table.select([asked.at, *asked.keys]).rename_columns([AT, *asked.keys.values()])
-    for key in keys:
-        column = comparable(rows[key], facts.schema.field(key).type, key)
-        rows = rows.set_column(rows.column_names.index(key), key, column)
-    parts = parts_for(facts, read, memory) if keys else 1
-    joined = _joined(view, facts, read, rows, parts)
+    joined = _joined(view, facts, read, rows, parts_for(facts, read, memory) if keys else 1)
     if view.aggregates:
         return joined
     names = tuple(column.name for column in view.fields)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -40,9 +40,7 @@ DEFAULT_MEMORY = 4 * 2**30
 class DuckDBOfflineStoreConfig(DaskOfflineStoreConfig):
     """`root`: the project's folder. `memory`: bytes that a join may take beside its result."""
 
-    type: Literal["penstock.features.offline_store.DuckDBOfflineStore"] = (
-        "penstock.features.offline_store.DuckDBOfflineStore"
-    )
+    type: str = "penstock.features.offline_store.DuckDBOfflineStore"
     root: StrictStr = ""
     memory: int = DEFAULT_MEMORY
 

@@ -1,0 +1,269 @@
+"""Training sets and materialisation on Spark. Loaded as a Feast plugin only.
+
+Spark reads the files, transforms the rows and groups them by the hash of their key; each group is
+computed by the kernels that compute it on one machine, so the results are the same to the bit. The
+workers need Penstock installed. In feature_store.yaml: `penstock.features.spark.SparkOfflineStore`
+and `penstock.features.spark.SparkComputeEngine`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pydantic import Field
+
+from penstock.errors import DataError
+from penstock.features.compute_engine import DuckDBComputeEngine, DuckDBComputeEngineConfig
+from penstock.features.definition import ViewDefinition
+from penstock.features.facts import RELATION, Facts, transformer
+from penstock.features.feast_views import source_of
+from penstock.features.history import Asked, comparable_rows, joined_table
+from penstock.features.materialise import Filling
+from penstock.features.offline_store import DuckDBOfflineStore, DuckDBOfflineStoreConfig
+from penstock.features.partitions import POSITION, part_of
+
+BUCKET, PAYLOAD = "__bucket", "__payload"
+UNLIMITED = 2**62  # a group is in memory already
+
+
+class SparkOfflineStoreConfig(DuckDBOfflineStoreConfig):
+    """`spark_conf`: settings of the session that is made where there is none yet."""
+
+    type: str = "penstock.features.spark.SparkOfflineStore"
+    spark_conf: dict[str, str] = Field(default_factory=dict)
+
+
+class SparkComputeEngineConfig(DuckDBComputeEngineConfig):
+    """Materialises on the session of the offline store."""
+
+    type: str = "penstock.features.spark.SparkComputeEngine"
+
+
+class SparkOfflineStore(DuckDBOfflineStore):
+    """Historical features, joined on Spark."""
+
+    @staticmethod
+    def joined(
+        config: Any, repository: Path, root: Path, memory: int, view: Any, asked: Asked
+    ) -> pa.Table:
+        """The features of one view, one row for each row asked, in its order."""
+        definition, source = source_of(view, repository, root)
+        rows = _Rows(session(config), definition, source, root)
+        return rows.at(asked)
+
+
+class SparkComputeEngine(DuckDBComputeEngine):
+    """Materialises what Spark computes, group by group."""
+
+    def written(self, filling: Filling, root: Path, *, finished: bool) -> Iterator[pa.Table]:
+        rows = _Rows(session(self.repo_config), filling.view, filling.facts, root)
+        return rows.written(filling, finished=finished)
+
+
+def session(config: Any) -> Any:
+    """The session there is; else one of this machine, with the settings of the store."""
+    from pyspark.sql import SparkSession
+
+    found = SparkSession.getActiveSession()
+    if found is None:
+        builder = SparkSession.builder.master("local[*]").appName("penstock")
+        settings = {
+            "spark.ui.enabled": "false",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="penstock-spark-"),
+            "spark.sql.execution.arrow.pyspark.enabled": "true",
+            **getattr(config.offline_store, "spark_conf", {}),
+        }
+        for name, value in settings.items():
+            builder = builder.config(name, value)
+        found = builder.getOrCreate()
+        found.sparkContext.setLogLevel("ERROR")
+    apart = found.newSession()  # its settings and views are its own
+    apart.conf.set("spark.sql.session.timeZone", "UTC")
+    # Spark has no nanoseconds: such times travel as integers and are times again in the kernels.
+    apart.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
+    return apart
+
+
+class _Rows:
+    """A view's rows as Spark has them, each with a number in the order of the files."""
+
+    def __init__(self, spark: Any, view: ViewDefinition, source: Facts, root: Path) -> None:
+        if view.source.kind == "query":
+            raise DataError(
+                f"source {view.source.name!r} is a query in DuckDB's SQL, which Spark cannot run",
+                hint="name the files in path=… and put the query into a transformation",
+            )
+        self._spark, self._view = spark, view
+        self._keys = [column.name for column in view.keys]
+        rows, schema = self._transformed(self._read(source), source.schema, root)
+        times = filter(None, (view.source.timestamp, view.source.created))
+        needed = [*dict.fromkeys((*self._keys, *times, *view.inputs))]
+        self._rows = rows.select(*needed)
+        self._schema = pa.schema([schema.field(name) for name in needed])
+
+    def at(self, asked: Asked) -> pa.Table:
+        """The features as they stood at the times asked, in the order of the rows."""
+        view, schema, keys = self._view, self._schema, self._keys
+        rows = comparable_rows(asked, schema, keys)
+        parts = int(self._spark.conf.get("spark.sql.shuffle.partitions")) if keys else 1
+        numbered = rows.append_column(POSITION, pa.array(np.arange(len(rows), dtype=np.int64)))
+        part = part_of([rows[key] for key in keys], parts) if keys else np.zeros(len(rows))
+        questions = self._spark.createDataFrame(
+            [
+                (int(number), bytearray(_packed(numbered.take(np.flatnonzero(part == number)))))
+                for number in np.unique(part)
+            ],
+            f"{BUCKET} int, {PAYLOAD} binary",
+        )
+
+        def join(left: pa.Table, right: pa.Table) -> pa.Table:
+            if not len(left):
+                return pa.table({PAYLOAD: pa.array([], pa.binary())})
+            question, facts = _unpacked(left[PAYLOAD][0].as_py()), _as_facts(right, schema)
+            answer = joined_table(view, facts, question.drop_columns(POSITION), UNLIMITED)
+            return pa.table(
+                {PAYLOAD: [_packed(answer.append_column(POSITION, question[POSITION]))]}
+            )
+
+        grouped = questions.groupBy(BUCKET).cogroup(self._grouped(parts))
+        found = [_unpacked(row[0]) for row in _collected(grouped, join)]
+        answers = pa.concat_tables(found)
+        order = np.argsort(answers[POSITION].to_numpy())
+        return answers.drop_columns(POSITION).take(order)
+
+    def written(self, filling: Filling, *, finished: bool) -> Iterator[pa.Table]:
+        """What the store is given, group by group."""
+        schema, view, start, end = self._schema, self._view, filling.start, filling.end
+
+        def fill(_: tuple[Any, ...], rows: pa.Table) -> pa.Table:
+            there = Filling(view, _as_facts(rows, schema), start, end)
+            made = [_packed(table) for table in there.written(UNLIMITED, finished=finished)]
+            return pa.table({PAYLOAD: pa.array(made, pa.binary())})
+
+        parts = int(self._spark.conf.get("spark.sql.shuffle.partitions")) if self._keys else 1
+        for row in self._grouped(parts).applyInArrow(fill, f"{PAYLOAD} binary").toLocalIterator():
+            yield _unpacked(row[0])
+
+    def _read(self, source: Facts) -> Any:
+        """File by file, so that numbers given in the order of partitions are in that of rows."""
+        columns = [f"`{own}` AS `{name}`" for name, own in source.named.items()]
+        files = [self._spark.read.parquet(file) for file in source.dataset.files]
+        try:
+            return reduce(lambda a, b: a.union(b), [file.selectExpr(*columns) for file in files])
+        except Exception as error:
+            raise _spark_failed(source.what, error) from error
+
+    def _transformed(self, rows: Any, schema: pa.Schema, root: Path) -> tuple[Any, pa.Schema]:
+        transformation = self._view.transformation
+        if transformation is None:
+            return rows, schema
+        change = transformer(transformation, root)
+        made = change(schema.empty_table().to_reader()).schema
+        if transformation.mode == "sql":
+            rows.createOrReplaceTempView(RELATION)
+            try:
+                return self._spark.sql(transformation.text), made
+            except Exception as error:
+                raise _spark_failed(f"feature view {self._view.name!r}", error) from error
+
+        def changed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                table = _cast(pa.Table.from_batches([batch]), schema)
+                yield from _for_spark(change(table.to_reader()).read_all()).to_batches()
+
+        return rows.mapInArrow(changed, _spark_schema(_for_spark(made.empty_table()).schema)), made
+
+    def _grouped(self, parts: int) -> Any:
+        """Rows with their number, in groups that hold all rows of their keys."""
+        from pyspark.sql.functions import monotonically_increasing_id
+        from pyspark.sql.types import IntegerType, StructField, StructType
+
+        keys, schema = self._keys, self._schema
+        rows = self._rows.withColumn(POSITION, monotonically_increasing_id())
+
+        def bucketed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                columns = [table[key].cast(schema.field(key).type) for key in keys]
+                part = part_of(columns, parts) if keys else np.zeros(len(table))
+                numbers = pa.array(part.astype(np.int32))
+                yield from table.append_column(BUCKET, numbers).to_batches()
+
+        wider = StructType([*rows.schema.fields, StructField(BUCKET, IntegerType())])
+        return rows.mapInArrow(bucketed, wider).groupBy(BUCKET)
+
+
+def _collected(grouped: Any, join: Callable[[pa.Table, pa.Table], pa.Table]) -> list[Any]:
+    try:
+        rows: list[Any] = grouped.applyInArrow(join, f"{PAYLOAD} binary").collect()
+    except Exception as error:
+        raise _spark_failed("the join", error) from error
+    return rows
+
+
+def _as_facts(rows: pa.Table, schema: pa.Schema) -> Facts:
+    """A group's rows in their order, in the types that the files have."""
+    order = np.argsort(rows[POSITION].to_numpy())
+    table = _cast(rows.select(schema.names), schema).take(order)
+    return Facts("a group", ds.dataset(table), {name: name for name in schema.names})
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Back into the types before Spark: integers that were times are times again."""
+    return pa.table(
+        {field.name: _time(table[field.name], field.type).cast(field.type) for field in schema}
+    )
+
+
+def _time(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Spark calls a time without a zone local or UTC as it was written; the files say which."""
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp(column.type.unit, kind.tz))
+    return column
+
+
+def _for_spark(table: pa.Table) -> pa.Table:
+    """In types that Spark has: times of nanoseconds as integers."""
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            column = column.cast(pa.int64())
+        columns[name] = column
+    return pa.table(columns)
+
+
+def _spark_schema(schema: pa.Schema) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _unpacked(packed: bytes) -> pa.Table:
+    return pa.ipc.open_stream(packed).read_all()
+
+
+def _spark_failed(what: str, error: Exception) -> DataError:
+    return DataError(
+        f"{what}: Spark cannot compute it: {str(error).strip().splitlines()[0]}",
+        hint='a transformation in SQL must be SQL that Spark knows too; engine = "duckdb" needs '
+        "no Spark",
+    )
