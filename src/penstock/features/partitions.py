@@ -15,6 +15,7 @@ import pyarrow as pa
 from penstock.features.facts import Facts
 
 WORK_BYTES = 120  # a row's share of the arrays that the kernels work with, beside its columns
+PART_ROWS = 4_000_000  # larger parts leave the processor's cache too often
 POSITION = "__position"  # int64: a row's place before rows were parted
 
 
@@ -22,13 +23,16 @@ def part_of(columns: Sequence[pa.ChunkedArray | pa.Array], parts: int) -> np.nda
     """The part of each row, from 0; equal keys have equal parts."""
     mixed = np.zeros(len(columns[0]), dtype=np.uint64)
     for column in columns:
-        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + _hashes(column)
+        mixed = (mixed ^ _hashes(column)) * np.uint64(0x9E3779B97F4A7C15)
     part: np.ndarray = (mixed >> np.uint64(33)) % np.uint64(parts)
     return part
 
 
 def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Of each distinct value once; a null, which matches nothing, is hashed as some other."""
+    if pa.types.is_integer(column.type):
+        numbers: np.ndarray = column.fill_null(0).to_numpy(zero_copy_only=False)
+        return numbers.astype(np.uint64)
     encoded = column.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
@@ -41,9 +45,10 @@ def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def parts_for(facts: Facts, names: Sequence[str], memory: int) -> int:
-    """In how many parts rows are to be worked on, so that one takes half of the memory."""
+    """In how many parts rows are to be worked on, so that one takes half of the memory at most."""
     width = WORK_BYTES + sum(_width(facts.schema.field(name).type) for name in names)
-    return max(1, -(-facts.count() * width // (memory // 2)))
+    most = min(memory // 2 // width, PART_ROWS)
+    return max(1, -(-facts.count() // max(most, 1)))
 
 
 def _width(kind: pa.DataType) -> int:
@@ -93,8 +98,9 @@ def _spilled(
 
 def _parted(batch: pa.RecordBatch, keys: Sequence[str], parts: int) -> Mapping[int, pa.RecordBatch]:
     part = part_of([batch[key] for key in keys], parts)
-    order = np.argsort(part, kind="stable")
-    ends = np.cumsum(np.bincount(part.astype(np.int64), minlength=parts))
+    small = part.astype(np.uint16 if parts <= 2**16 else np.int64)  # the former sorts by radix
+    order = np.argsort(small, kind="stable")
+    ends = np.cumsum(np.bincount(small, minlength=parts))
     ordered = batch.take(pa.array(order))
     starts = np.concatenate(([0], ends[:-1]))
     return {
