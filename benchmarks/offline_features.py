@@ -37,12 +37,22 @@ def moments(microseconds: np.ndarray) -> pa.Array:
 
 
 def events(
-    rows: int, entities: int, features: int, *, zipf: bool = False, seed: int = 0
+    rows: int,
+    entities: int,
+    features: int,
+    *,
+    zipf: bool = False,
+    seed: int = 0,
+    period: tuple[int, int] = (0, 1),
 ) -> pa.Table:
-    """Rows in the order of their time; with `zipf`, one entity has a quarter of them."""
+    """Rows in the order of their time; with `zipf`, one entity has a quarter of them.
+
+    `period` (n, of) is the n-th of equal parts of the year.
+    """
     rng = np.random.default_rng(seed)
     values = {f"x{n}": np.round(rng.lognormal(3, 1, rows), 2) for n in range(features)}
-    times = moments(np.sort(rng.integers(0, YEAR, rows)))
+    length = YEAR // period[1]
+    times = moments(period[0] * length + np.sort(rng.integers(0, length, rows)))
     return pa.table({"k": keys(rng, rows, entities, zipf), "t": times, **values})
 
 
@@ -382,9 +392,9 @@ def cost_of_join(rows: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "rows").mkdir()
-        part = min(rows, 10_000_000)
-        for number in range(rows // part):
-            table = events(part, max(rows // 25, 1), 2, seed=number)
+        part, parts = min(rows, 10_000_000), max(rows // 10_000_000, 1)
+        for number in range(parts):  # a file a period, as logs are kept
+            table = events(part, max(rows // 25, 1), 2, seed=number, period=(number, parts))
             pq.write_table(table, root / "rows" / f"{number:03}.parquet")
             del table
         asked = labels(rows // 10, max(rows // 25, 1))

@@ -78,7 +78,8 @@ class Facts:
             found.append(batch.take(pa.array(wanted[low:high] - start)))
             start += batch.num_rows
         schema = pa.schema([self.schema.field(name) for name in names])
-        position = np.cumsum(chosen) - 1
+        position = np.empty(len(chosen), dtype=np.int64)
+        position[wanted] = np.arange(len(wanted))
         taken = pa.array(position[places] if len(position) else places, mask=missing)
         return pa.Table.from_batches(found, schema).take(taken)
 
