@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -220,12 +221,12 @@ def without_times(value: Any) -> Any:
 def test_feast_s_command_line_lists_plans_and_applies_and_leaves_all_as_it_is(
     root: Path, store: Any
 ) -> None:
-    listed = feast(root, "feature-views", "list")
+    before, values = registered(store), served(store, 3)
+    with ThreadPoolExecutor() as pool:  # each takes seconds to start
+        asked = ("feature-views", "list"), ("plan",)
+        listed, planned = pool.map(lambda arguments: feast(root, *arguments), asked)
     for name in ("spending", "membership", "share"):
         assert name in listed
-
-    before, values = registered(store), served(store, 3)
-    planned = feast(root, "plan")
     assert "Created" not in planned
     assert "Deleted" not in planned
     assert "No changes to infrastructure" in planned

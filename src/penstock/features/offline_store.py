@@ -19,6 +19,7 @@ import pyarrow as pa
 from feast.infra.offline_stores.dask import DaskOfflineStore, DaskOfflineStoreConfig
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import from_feast_to_pyarrow_type, from_value_type
 from feast.utils import (
     _get_requested_feature_views_to_features_dict,
     _get_requested_on_demand_feature_views,
@@ -122,7 +123,7 @@ class DuckDBOfflineStore(DaskOfflineStore):
         wanted, _ = _get_requested_feature_views_to_features_dict(
             feature_refs, feature_views, on_demand
         )
-        asked = _asked(entity_df, root)
+        asked = _requested(_asked(entity_df, root), on_demand)
         join = partial(cls.joined, config, Path(config.repo_path), root, memory)
         compute = History(asked, wanted, join, full_feature_names)
         metadata = _metadata(feature_refs, asked, compute.at)
@@ -190,6 +191,28 @@ def _asked(entity_df: Any, root: Path) -> pa.Table:
                 hint="it must give the entities' keys and a column event_timestamp",
             ) from error
     return pa.Table.from_pandas(entity_df, preserve_index=False).replace_schema_metadata(None)
+
+
+def _requested(asked: pa.Table, on_demand: list[OnDemandFeatureView]) -> pa.Table:
+    """What on-demand views take from the request, in the types that they declare.
+
+    A query's 7.0 is a decimal, with which pandas does not calculate.
+    """
+    for view in on_demand:
+        for name, kind in view.get_request_data_schema().items():
+            if name not in asked.column_names:
+                continue  # Feast says which are missing
+            wanted = from_feast_to_pyarrow_type(from_value_type(kind))
+            try:
+                column = asked[name].cast(wanted)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise DataError(
+                    f"{name!r} of the rows asked about is no {wanted}, as {view.name} wants: "
+                    f"{str(error).splitlines()[0]}",
+                    hint="cast the column",
+                ) from error
+            asked = asked.set_column(asked.column_names.index(name), name, column)
+    return asked
 
 
 def _time_column(asked: pa.Table) -> str:
