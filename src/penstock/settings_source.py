@@ -23,6 +23,7 @@ RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT", "PENSTOCK_TRACEBACK"}
 # Kubernetes adds these for a service that happens to be called penstock; tests have their own.
 FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_|TEST_)")
 # A password may hold a slash, and may stand among the options.
+PLAIN_URLS = {"url", "tracking_uri", "redis_url"}  # no secrets unless they hold a password
 PASSWORD_IN_URL = re.compile(r"://[^/@:]*:[^@]+@|[?&](password|token)=", re.IGNORECASE)
 
 Keys = tuple[str, ...]
@@ -121,7 +122,7 @@ def _refuse_secrets(values: Mapping[str, Any], above: Keys, file: Path, text: st
         value = _lookup(values, path)
         if value is None or "SecretStr" not in str(annotation):
             continue
-        plain_url = path[-1] in {"url", "tracking_uri"} and not PASSWORD_IN_URL.search(str(value))
+        plain_url = path[-1] in PLAIN_URLS and not PASSWORD_IN_URL.search(str(value))
         if not plain_url:
             line = line_of(text, (*above, *path))
             raise SettingsError(

@@ -18,7 +18,11 @@ MARKS = {
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    print(json.dumps(value, indent=2, default=_as_text, ensure_ascii=False))
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import Facts
-from penstock.features.kernels.keys import comparable
+from penstock.features.kernels.keys import comparable, nanoseconds
 from penstock.features.kernels.latest import latest_rows
 from penstock.features.kernels.windows import aggregates_at
 from penstock.features.partitions import POSITION, in_parts, part_of, parts_for
@@ -42,6 +42,7 @@ def features_at(view: ViewDefinition, facts: Facts, asked: Asked, memory: int) -
 
 def comparable_rows(asked: Asked, schema: pa.Schema, keys: Sequence[str]) -> pa.Table:
     """The time asked about, as `AT`, and the keys by the names and in the types of the facts."""
+    nanoseconds(asked.table, asked.at)  # refused by its own name
     rows = asked.table.select([asked.at, *asked.keys]).rename_columns([AT, *asked.keys.values()])
     for key in keys:
         column = comparable(rows[key], schema.field(key).type, key)

@@ -28,7 +28,7 @@ TIME = "event_timestamp"  # as Feast calls the time that is asked about
 def point_in_time_join(store: Any, service: Any, labels: pa.Table, timestamp: str) -> pa.Table:
     """The label rows with their features beside them, one row each, in their order."""
     keys = (*join_keys(store, service), *request_columns(store, service))
-    require_columns(labels, keys, f"the feature service {service.name}")
+    require_columns(labels, (*keys, timestamp), f"the feature service {service.name}")
     asked = labels.select([*keys, timestamp]).rename_columns([*keys, TIME])
     return _beside(labels, historical_features(store, service, asked))
 
