@@ -128,7 +128,7 @@ class TrainedModel(Record):
 
     path: str  # a folder in MLflow's model layout
     digest: str
-    flavor: Literal["lightgbm", "sklearn", "pytorch", "onnx"]
+    flavor: Literal["lightgbm", "sklearn", "pytorch", "onnx", "xgboost"]
     features: tuple[Column, ...]
     params: dict[str, Any]
     metrics: dict[str, float]  # on the validation period

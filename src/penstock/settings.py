@@ -163,13 +163,33 @@ class RegistrySettings(Section):
 
 
 class ServingSettings(Section):
+    """The gateway of an endpoint, and the processes behind it."""
+
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)  # of staging; 0: any free one
+    grpc_port: int | None = Field(default=None, ge=0, le=65535)  # unset: no gRPC
     replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model
+    threads: int = Field(default=1, ge=1, le=256)  # of each of them, for its numerical libraries
+    memory: int = Field(default=0, ge=0)  # bytes that each of them may take; 0: no limit
     start_timeout: Duration = timedelta(minutes=3)
     request_timeout: Duration = timedelta(seconds=10)
+    hang_timeout: Duration = timedelta(seconds=5)  # a replica silent for so long is killed
+    read_timeout: Duration = timedelta(seconds=30)  # for a request to arrive whole
+    keep_alive: Duration = timedelta(seconds=75)  # of an idle connection
     max_body_mb: float = Field(default=8.0, gt=0)
     max_rows: int = Field(default=10_000, ge=1)  # in one request
+    max_open: int = Field(default=2_000, ge=1)  # requests that a release may owe answers to
+    unknown_entity: Literal["refuse", "null"] = "refuse"  # null: all its features are missing
+    keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_words)] = ()  # NAME:SCOPES:TOKEN
+    anonymous: bool = False  # no keys needed, though the host is not this machine alone
+    rate_limit: float = Field(default=0.0, ge=0)  # requests a second and key or client; 0: none
+    rate_burst: int = Field(default=100, ge=1)
+    tls_certificate: str = ""  # PEM files; empty: plain HTTP
+    tls_key: str = ""
+    ack_after_log: bool = False  # answers wait until their log row is on disk
+    log_interval: Duration = timedelta(milliseconds=100)  # between two syncs of the log
+    log_retention: Duration = timedelta(0)  # older predictions are deleted; 0: kept
+    log_ship: str = ""  # s3://bucket/prefix that finished parts of the log are copied to
 
 
 class LoadTestSettings(Section):

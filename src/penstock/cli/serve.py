@@ -23,7 +23,8 @@ def serve(options: argparse.Namespace) -> int:
         else:
             print("nothing to stop" if was.state == "stopped" else f"stopped {was.url}")
         return 0
-    if not (folder / "release.json").is_file():
+    place = endpoint.place_of(project, STAGING)
+    if endpoint.table_of(place) is None:
         raise ServingError(
             "nothing was deployed to staging yet", hint="`penstock run` deploys what passes"
         )
@@ -36,5 +37,5 @@ def serve(options: argparse.Namespace) -> int:
             f"the endpoint is served already, by process {running.pid} at {running.url}",
             hint="`penstock serve --stop` ends it",
         )
-    endpoint.serve(folder, settings)
+    endpoint.serve(place, settings)
     return 0

@@ -28,16 +28,16 @@ def status(options: argparse.Namespace) -> int:
 
 def _collect(project: Project) -> dict[str, Any]:
     from penstock.audit.approvals import champion_label
+    from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
-    from penstock.serving.release import EndpointFolder
     from penstock.state.database import open_database
     from penstock.state.runs import Runs
 
     database = open_database(project)
     latest = Runs(database).list(1)
-    folder = project.endpoint(STAGING)
-    endpoint = endpoint_status(folder)
-    model = EndpointFolder(folder).read_release().model if endpoint.live else ""
+    endpoint = endpoint_status(project.endpoint(STAGING))
+    table = table_of(place_of(project, STAGING)) if endpoint.live else None
+    model = table.releases[table.champion].model if table else ""
     champion = champion_label(database)
     return {
         "project": project.settings.project.name,

@@ -6,7 +6,9 @@ than the memory allowed, rows are parted by the hash of their key and joined par
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,7 @@ from penstock.features.facts import Facts
 from penstock.features.kernels.keys import comparable, nanoseconds
 from penstock.features.kernels.latest import latest_rows
 from penstock.features.kernels.windows import aggregates_at
-from penstock.features.partitions import POSITION, in_parts, part_of, parts_for
+from penstock.features.partitions import AT_ONCE, POSITION, in_parts, part_of, parts_for
 
 AT = "__at"
 
@@ -77,12 +79,29 @@ def _joined(
     if parts == 1:
         return join(view, next(in_parts(facts, read, keys, 1)), rows)
     part = part_of([rows[key] for key in keys], parts)
-    answers, places = [], []
-    for number, table in enumerate(in_parts(facts, read, keys, parts)):
-        places.append(np.flatnonzero(part == number))
-        answers.append(join(view, table, rows.take(pa.array(places[-1]))))
-    order = np.argsort(np.concatenate(places), kind="stable")
+    places = [np.flatnonzero(part == number) for number in range(parts)]
+
+    def joined(number: int, table: pa.Table) -> pa.Table:
+        return join(view, table, rows.take(pa.array(places[number])))
+
+    answers = list(_at_once(joined, in_parts(facts, read, keys, parts)))
+    order = np.argsort(np.concatenate(places[: len(answers)]), kind="stable")
     return pa.concat_tables(answers).take(pa.array(order))
+
+
+def _at_once(
+    work: Callable[[int, pa.Table], pa.Table], tables: Iterator[pa.Table]
+) -> Iterator[pa.Table]:
+    """The work on each part, in order, a few at a time: sorting lets other threads run."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        going: deque[Future[pa.Table]] = deque()
+        for number, table in enumerate(tables):
+            going.append(threads.submit(work, number, table))
+            del table
+            if len(going) == AT_ONCE:
+                yield going.popleft().result()
+        while going:
+            yield going.popleft().result()
 
 
 def _latest(view: ViewDefinition, facts: pa.Table, rows: pa.Table) -> pa.Table:

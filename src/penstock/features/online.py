@@ -1,4 +1,4 @@
-"""Reads a feature vector by entity key, as a served model needs it."""
+"""Reads feature vectors by entity key, as a served model needs them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from penstock.features.served_log import ServedLog
 from penstock.features.store import open_store
+from penstock.features.vectors import Vectors
+
+__all__ = ["OnlineFeatures", "Vectors"]
 
 
 class OnlineFeatures:
@@ -32,16 +33,35 @@ class OnlineFeatures:
         self._service = self._store.get_feature_service(service)
         self._log = ServedLog(Path(root), service, log_share)
 
-    def read(self, entities: dict[str, list[Any]]) -> pd.DataFrame:
-        """One row per entity; features that are missing or expired are null.
-
-        All are null of an entity that no view knows, though a window without events counts 0.
-        """
+    def read(self, asked: dict[str, list[Any]]) -> Vectors:
+        """One row for each entity; `asked` has a column for each key and request column."""
         at = time.time_ns()
-        answer = self._store.get_online_features(features=self._service, entity_rows=dict(entities))
+        answer = self._store.get_online_features(features=self._service, entity_rows=asked)
         columns = answer.to_dict()
         found = {name: columns[name] for name in self._features}
-        self._log.write(getattr(answer, "at", at), entities, found)
-        frame = pd.DataFrame(found)
-        unknown = answer.unknown() if hasattr(answer, "unknown") else [False]
-        return frame.mask(pd.Series(unknown, frame.index)) if any(unknown) else frame
+        self._log.write(getattr(answer, "at", at), asked, found)
+        if hasattr(answer, "unknown"):
+            return Vectors(found, answer.unknown(), answer.event_times())
+        return Vectors(found, _without_any(found), {})  # one of Feast's own stores
+
+    def feast_answer(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The answer of Feast's `/get-online-features` to a JSON document, as its server gives it.
+
+        Raises Feast's own errors.
+        """
+        from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+
+        if service := document.get("feature_service"):
+            features: Any = self._store.get_feature_service(service, allow_cache=True)
+        else:
+            features = list(document.get("features") or [])
+        answer = self._store.get_online_features(
+            features=features,
+            entity_rows=document.get("entities") or {},
+            full_feature_names=bool(document.get("full_feature_names", False)),
+        )
+        return dict(MessageToDict(answer.proto, preserving_proto_field_name=True))
+
+
+def _without_any(columns: dict[str, list[Any]]) -> list[bool]:
+    return [all(value is None for value in row) for row in zip(*columns.values(), strict=True)]

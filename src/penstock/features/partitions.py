@@ -16,6 +16,7 @@ from penstock.features.facts import Facts
 
 WORK_BYTES = 120  # a row's share of the arrays that the kernels work with, beside its columns
 PART_ROWS = 4_000_000  # larger parts leave the processor's cache too often
+AT_ONCE = 2  # parts that are worked on at the same time
 POSITION = "__position"  # int64: a row's place before rows were parted
 
 
@@ -45,9 +46,9 @@ def _hashes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def parts_for(facts: Facts, names: Sequence[str], memory: int) -> int:
-    """In how many parts rows are to be worked on, so that one takes half of the memory at most."""
+    """In how many parts rows are to be worked on, so that those at once take half the memory."""
     width = WORK_BYTES + sum(_width(facts.schema.field(name).type) for name in names)
-    most = min(memory // 2 // width, PART_ROWS)
+    most = min(memory // 2 // AT_ONCE // width, PART_ROWS)
     return max(1, -(-facts.count() // max(most, 1)))
 
 

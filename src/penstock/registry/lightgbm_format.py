@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
+from penstock.registry.lightgbm_rows import matrix_of
+from penstock.registry.scorer import Scorer, unchanged
 from penstock.registry.signature import signature_of
 
 if TYPE_CHECKING:
@@ -15,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def load(
-    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
-) -> Callable[[pandas.DataFrame], Any]:
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = (), __: str = ""
+) -> Scorer:
     """The booster's output; text columns become the categories that it was trained with."""
     import lightgbm
 
-    return _probability(lightgbm.Booster(model_str=data.decode()), features, threads=1)
+    return _scorer(lightgbm.Booster(model_str=data.decode()), features, threads=1)
 
 
-def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def fitted(model: Any, features: tuple[Column, ...]) -> Scorer:
     """The same, before it is saved."""
-    return _probability(booster_of(model), features, threads=0)
+    return _scorer(booster_of(model), features, threads=0)
 
 
 def save(
@@ -58,6 +60,13 @@ def booster_of(model: Any) -> Any:
     if classes != [0, 1]:
         raise ModelError(f"the model's classes are {classes}, not 0 and 1")
     return booster
+
+
+def _scorer(booster: Any, features: tuple[Column, ...], threads: int) -> Scorer:
+    probability = _probability(booster, features, threads)
+    numeric = all(column.type != "string" for column in features)
+    matrix = matrix_of(booster, len(features)) if numeric and threads == 1 else None
+    return Scorer(probability, probability, matrix, unchanged)
 
 
 def _probability(

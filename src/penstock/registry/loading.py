@@ -2,48 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError, PenstockError
 from penstock.records import Column
-from penstock.registry.formats import FORMATS, Probability
+from penstock.registry.formats import FORMATS
 from penstock.registry.model_folder import model_digest, read_model_folder
+from penstock.registry.scorer import Scorer
 
 if TYPE_CHECKING:
     import numpy
     import pandas
+
+    Floats = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
 __all__ = ["LoadedModel", "load_model", "model_digest"]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. `predict` gives the probability of the positive class."""
+    """A model in memory."""
 
     flavor: str
     features: tuple[Column, ...]
-    probability: Probability
+    scorer: Scorer
+    required: frozenset[str] = frozenset()  # features that a client must send
 
-    def predict(self, frame: pandas.DataFrame) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
-        """Shape (rows,), float64, each within [0, 1]. The frame's columns may be in any order.
+    @cached_property
+    def numeric(self) -> bool:
+        """Whether all features are numbers, so that rows are a matrix."""
+        return all(column.type != "string" for column in self.features)
 
-        Raises `ModelError` for a missing column, or when the model fails or gives anything else.
+    def predict(self, frame: pandas.DataFrame) -> Floats:
+        """The probability of the positive class: shape (rows,), each within [0, 1].
+
+        The frame's columns may be in any order. Raises `ModelError` for a missing column, or when
+        the model fails or gives anything else.
         """
+        return self._called(self.scorer.positive, conform(frame, self.features), positive=True)
+
+    def outputs(self, matrix: Floats, *, positive: bool) -> Floats:
+        """Of rows of numbers, (rows, features), in the model's order; NaN is missing.
+
+        With `positive` as `predict`; else what MLflow's pyfunc gives: (rows,) or (rows, k).
+        """
+        scorer = self.scorer
+        if scorer.matrix is None or (positive and scorer.positive_of is None):
+            columns = [matrix[:, place] for place in range(matrix.shape[1])]
+            return self.outputs_of_columns(columns, positive=positive)
+        if not positive or scorer.positive_of is None:
+            return self._called(scorer.matrix, matrix, positive=False)
+        outputs, positive_of = scorer.matrix, scorer.positive_of
+        return self._called(lambda rows: positive_of(outputs(rows)), matrix, positive=True)
+
+    def outputs_of_columns(self, columns: Sequence[Any], *, positive: bool) -> Floats:
+        """The same of one sequence for each feature; None is missing."""
+        import numpy
+        import pandas
+
+        if self.numeric and self.scorer.matrix is not None:
+            given = [numpy.asarray(values, dtype=numpy.float64) for values in columns]
+            return self.outputs(numpy.column_stack(given), positive=positive)
+        pairs = zip(self.features, columns, strict=True)
+        frame = pandas.DataFrame({column.name: values for column, values in pairs})
+        function = self.scorer.positive if positive else self.scorer.outputs
+        return self._called(function, conform(frame, self.features), positive=positive)
+
+    def _called(self, function: Callable[[Any], Any], rows: Any, *, positive: bool) -> Floats:
         import numpy
 
-        ordered = conform(frame, self.features)
         try:
-            output = numpy.asarray(self.probability(ordered), dtype=numpy.float64)
+            output = numpy.asarray(function(rows), dtype=numpy.float64)
         except PenstockError:
             raise
         except Exception as error:  # whatever the model's library raises
             raise ModelError(f"the {self.flavor} model failed: {error}") from error
-        if output.shape != (len(frame),):
-            raise ModelError(f"the model gave shape {output.shape} for {len(frame)} rows")
-        wrong = ~((output >= 0.0) & (output <= 1.0))
-        if wrong.any():
+        if len(output) != len(rows) or output.ndim > (1 if positive else 2):
+            raise ModelError(f"the model gave shape {output.shape} for {len(rows)} rows")
+        if positive and not ((output >= 0.0) & (output <= 1.0)).all():
+            wrong = ~((output >= 0.0) & (output <= 1.0))
             raise ModelError(
                 f"the model gave {output[wrong][0]} for row {int(wrong.argmax())}, "
                 "which is not a probability",
@@ -60,8 +101,8 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
     """
     described = read_model_folder(folder, digest)
     try:
-        probability = FORMATS[described.flavor].load(
-            described.data, described.features, trusted_types
+        scorer = FORMATS[described.flavor].load(
+            described.data, described.features, trusted_types, described.predict
         )
     except PenstockError:
         raise
@@ -70,7 +111,7 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
             f"the {described.flavor} model in {folder} cannot be loaded: {error}",
             hint="was it saved with another version of the library?",
         ) from error
-    return LoadedModel(described.flavor, described.features, probability)
+    return LoadedModel(described.flavor, described.features, scorer, described.required)
 
 
 def conform(frame: pandas.DataFrame, features: tuple[Column, ...]) -> pandas.DataFrame:

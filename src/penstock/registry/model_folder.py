@@ -36,12 +36,14 @@ DATA_FILES = {
     "sklearn": ("pickled_model", ".skops"),  # MLflow's name for it, whatever the format
     "pytorch": ("model_data", ".pt2"),
     "onnx": ("data", ".onnx"),
+    "xgboost": ("data", ".ubj"),
 }
 SAFE_FORMAT = {
     "lightgbm": "save the Booster as text: mlflow.lightgbm.log_model(model.booster_, ...)",
     "sklearn": 'save with mlflow.sklearn.log_model(..., serialization_format="skops")',
     "pytorch": 'save with mlflow.pytorch.log_model(..., serialization_format="pt2")',
     "onnx": "save with mlflow.onnx.log_model(...)",
+    "xgboost": 'save the Booster with mlflow.xgboost.log_model(..., model_format="ubj")',
 }
 PICKLES = frozenset({".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".pth", ".pt"})
 
@@ -53,6 +55,8 @@ class ModelFolder:
     flavor: str
     data: bytes  # of the one file that the loader reads, already verified
     features: tuple[Column, ...]
+    required: frozenset[str]  # features that a client must send
+    predict: str  # the function that MLflow's pyfunc calls; empty: the flavor's own
 
 
 def model_digest(folder: Path) -> str:
@@ -89,7 +93,9 @@ def read_model_folder(folder: Path, digest: str) -> ModelFolder:
     flavor, configuration = _flavor(manifest)
     _refuse_code(manifest["flavors"], flavor, files)
     name = _data_file(flavor, configuration, files)
-    return ModelFolder(flavor, (folder / name).read_bytes(), _features(manifest))
+    features, required = _features(manifest)
+    predict = str(manifest["flavors"].get("python_function", {}).get("predict_fn") or "")
+    return ModelFolder(flavor, (folder / name).read_bytes(), features, required, predict)
 
 
 def _manifest(file: Path) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def _data_file(flavor: str, configuration: dict[str, Any], files: list[PurePosix
     return name
 
 
-def _features(manifest: dict[str, Any]) -> tuple[Column, ...]:
+def _features(manifest: dict[str, Any]) -> tuple[tuple[Column, ...], frozenset[str]]:
     """From the signature; a signature of tensors has no names, so `metadata.features` gives them.
 
     `mlflow.pytorch.log_model(..., metadata={"features": [{"name": "age", "type": "double"}]})`
@@ -166,6 +172,7 @@ def _features(manifest: dict[str, Any]) -> tuple[Column, ...]:
             Column(name=str(column["name"]), type=ARROW_TYPES[column["type"]])
             for column in signature
         )
+        required = frozenset(str(c["name"]) for c in signature if c.get("required", True))
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ModelError(
             f"the model's signature cannot be read: {error}",
@@ -177,4 +184,4 @@ def _features(manifest: dict[str, Any]) -> tuple[Column, ...]:
             hint="save with signature=infer_signature(features, predictions); for tensors also "
             'metadata={"features": [{"name": ..., "type": ...}, ...]}',
         )
-    return columns
+    return columns, required

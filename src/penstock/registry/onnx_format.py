@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import ModelError
 from penstock.records import Column
 from penstock.registry.matrix import as_float32, positive_class, require_numbers
+from penstock.registry.scorer import Scorer
 from penstock.registry.signature import signature_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ INPUT_TYPES = {
 
 
 def load(
-    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
-) -> Callable[[pandas.DataFrame], Any]:
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = (), __: str = ""
+) -> Scorer:
     """The graph's probability output. Session options and providers in `MLmodel` are ignored:
     options can name libraries to load."""
     import onnxruntime
@@ -38,14 +39,25 @@ def load(
     feed = _feed(session.get_inputs(), features)
     output = _probability_output(session.get_outputs())
 
-    def probability(frame: pandas.DataFrame) -> Any:
+    def outputs(frame: pandas.DataFrame) -> Any:
         (result,) = session.run([output], feed(frame))
-        return _positive(result)
+        return _tensor(result)
 
-    return probability
+    def matrix(rows: Any) -> Any:
+        (given,) = session.get_inputs()
+        (result,) = session.run([output], {given.name: rows.astype(INPUT_TYPES[given.type])})
+        return _tensor(result)
+
+    one_input = len(session.get_inputs()) == 1
+    return Scorer(
+        lambda frame: positive_class(outputs(frame)),
+        outputs,
+        matrix if one_input else None,
+        positive_class,
+    )
 
 
-def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def fitted(model: Any, features: tuple[Column, ...]) -> Scorer:
     """The same, before it is saved."""
     return load(model.SerializeToString(), features)
 
@@ -97,8 +109,10 @@ def _probability_output(outputs: list[Any]) -> str:
     )
 
 
-def _positive(result: Any) -> Any:
+def _tensor(result: Any) -> Any:
     """skl2onnx's ZipMap gives a list of {class: probability}; other graphs a tensor."""
     if isinstance(result, list):
-        return [row[max(row)] for row in result]
-    return positive_class(result)
+        import numpy
+
+        return numpy.array([[row[name] for name in sorted(row)] for row in result])
+    return result

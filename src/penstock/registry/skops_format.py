@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
+from penstock.registry.scorer import OfFrame, Scorer
 from penstock.registry.signature import signature_of
 from penstock.registry.trusted_types import TRUSTED_TYPES
 
-if TYPE_CHECKING:
-    import pandas
+PROBABILITIES = "predict_proba"
 
 
 def load(
-    data: bytes, features: tuple[Column, ...], trusted: tuple[str, ...] = ()
-) -> Callable[[pandas.DataFrame], Any]:
-    """The classifier's probability of its second class."""
+    data: bytes, features: tuple[Column, ...], trusted: tuple[str, ...] = (), predict: str = ""
+) -> Scorer:
+    """The classifier; `predict` is the method that MLflow calls, as the model folder says."""
     import skops.io
 
-    return fitted(skops.io.loads(data, trusted=_reviewed(data, trusted)), features)
+    return fitted(skops.io.loads(data, trusted=_reviewed(data, trusted)), features, predict)
 
 
-def fitted(model: Any, _: tuple[Column, ...] = ()) -> Callable[[pandas.DataFrame], Any]:
+def fitted(model: Any, _: tuple[Column, ...] = (), predict: str = PROBABILITIES) -> Scorer:
     """The same, before it is saved."""
-    if not hasattr(model, "predict_proba") or len(getattr(model, "classes_", ())) != 2:
+    if not hasattr(model, PROBABILITIES) or len(getattr(model, "classes_", ())) != 2:
         raise ModelError(
             f"{type(model).__name__} does not give the probability of two classes",
             hint="expected a fitted classifier with predict_proba",
         )
+    if predict == PROBABILITIES:
+        return Scorer(_positive_of(model), model.predict_proba, None, lambda both: both[:, 1])
+    return Scorer(_positive_of(model), model.predict)
+
+
+def _positive_of(model: Any) -> OfFrame:
     return lambda frame: model.predict_proba(frame)[:, 1]
 
 
@@ -55,6 +60,7 @@ def save(
         model,
         str(folder),
         serialization_format="skops",
+        pyfunc_predict_fn=PROBABILITIES,
         skops_trusted_types=_reviewed(data, trusted),
         signature=signature_of(features),
         pip_requirements=requirements,

@@ -12,17 +12,14 @@ import io
 import json
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
 from penstock.registry.matrix import as_float32, positive_class, require_numbers
+from penstock.registry.scorer import Scorer
 from penstock.registry.signature import matrix_signature
-
-if TYPE_CHECKING:
-    import pandas
 
 WEIGHTS = "data/weights/model_weights_config.json"
 CONSTANTS = "data/constants/model_constants_config.json"
@@ -44,8 +41,8 @@ SYMBOLIC = re.compile(
 
 
 def load(
-    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = ()
-) -> Callable[[pandas.DataFrame], Any]:
+    data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = (), __: str = ""
+) -> Scorer:
     """The module's output for a float32 matrix of all features."""
     import torch
     from torch.export.pt2_archive._package import load_pt2
@@ -53,12 +50,12 @@ def load(
     _vet(data)
     torch.set_num_threads(1)
     # Not torch.export.load: on an error that one tries an older layout, which is all pickle.
-    return _probability(load_pt2(io.BytesIO(data)).exported_programs["model"].module(), features)
+    return _scorer(load_pt2(io.BytesIO(data)).exported_programs["model"].module(), features)
 
 
-def fitted(model: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def fitted(model: Any, features: tuple[Column, ...]) -> Scorer:
     """The same, before it is saved."""
-    return _probability(model.eval(), features)
+    return _scorer(model.eval(), features)
 
 
 def save(
@@ -90,18 +87,25 @@ def save(
         ) from error
 
 
-def _probability(module: Any, features: tuple[Column, ...]) -> Callable[[pandas.DataFrame], Any]:
+def _scorer(module: Any, features: tuple[Column, ...]) -> Scorer:
+    import numpy
     import torch
 
     require_numbers(features, "PyTorch")
 
-    def probability(frame: pandas.DataFrame) -> Any:
-        batch = torch.from_numpy(as_float32(frame))
+    def outputs(rows: Any) -> Any:
+        """Of a float32 matrix."""
+        batch = torch.from_numpy(rows)
         padded = batch.repeat(LEAST, 1) if len(batch) == 1 else batch
         with torch.inference_mode():
-            return positive_class(module(padded)[: len(batch)]).numpy()
+            return module(padded)[: len(batch)].numpy()
 
-    return probability
+    return Scorer(
+        lambda frame: positive_class(outputs(as_float32(frame))),
+        lambda frame: outputs(as_float32(frame)),
+        lambda rows: outputs(rows.astype(numpy.float32)),
+        positive_class,
+    )
 
 
 def _vet(data: bytes) -> None:

@@ -10,16 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from sqlalchemy import Engine
 
 from penstock.errors import ServingError
+from penstock.project import Project
 from penstock.records import Release
-from penstock.serving import gateway
+from penstock.serving.config import Ahead, GatewayConfig, settings_digest
 from penstock.serving.release import EndpointFolder, EndpointStatus, ReleaseSpec
+from penstock.serving.routing.table import RoutingTable, serving_only
 from penstock.settings import ServingSettings
+from penstock.state import routes
+from penstock.state.database import open_state
 
 POLL = 0.05  # seconds
 MARGIN = 30.0  # seconds beyond start_timeout, in which the gateway itself comes up and reports
@@ -31,26 +37,49 @@ def _silent(message: str, done: float | None = None) -> None:
     """Progress that nobody watches."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an endpoint lives."""
+
+    name: str
+    folder: Path
+    state: str = ""  # URL of the state database; empty: SQLite in the folder
+    actor: str = "penstock"
+
+    def engine(self) -> Engine:
+        return open_state(self.state, self.folder)
+
+    def config(self, settings: ServingSettings, ahead: Ahead | None = None) -> GatewayConfig:
+        return GatewayConfig(
+            endpoint=self.name,
+            folder=self.folder.absolute(),
+            settings=settings,
+            state=self.state,
+            ahead=ahead,
+        )
+
+
+def place_of(project: Project, name: str) -> Place:
+    """An endpoint of a project, with the project's state database."""
+    url = project.settings.state.url.get_secret_value()
+    project.folder.mkdir(parents=True, exist_ok=True)
+    url = url or f"sqlite:///{project.folder / 'state.db'}"
+    return Place(name, project.endpoint(name), url)
+
+
 def deploy(
-    folder: Path,
+    place: Place,
     spec: ReleaseSpec,
     settings: ServingSettings,
     progress: Callable[..., None] = _silent,
 ) -> Release:
-    """Makes a release the live one of an endpoint, and returns when it answers.
+    """Makes a release the only one of an endpoint, and returns when it answers.
 
     Starts a gateway in the background where none runs. Raises `ServingError` with the reason when
     the release does not come up; what was live before stays live.
     """
-    endpoint = EndpointFolder(folder.absolute())
-    endpoint.path.mkdir(parents=True, exist_ok=True)
-    running = status(endpoint.path)
-    if running.state != "stopped" and running.settings != gateway.settings_digest(settings):
-        progress("the settings changed: the gateway is started again")
-        stop(endpoint.path)
-    revision = endpoint.write_release(spec)
     progress(f"starting {spec.replicas} replicas of {spec.model}")
-    reached = _wait_until_live(endpoint, revision, settings)
+    reached = serve_table(place, serving_only(spec), settings, progress)
     return Release(
         endpoint=spec.endpoint,
         id=spec.id,
@@ -61,15 +90,57 @@ def deploy(
     )
 
 
-def start_ahead(folder: Path, settings: ServingSettings, modules: tuple[str, ...]) -> None:
+def serve_table(
+    place: Place,
+    table: RoutingTable,
+    settings: ServingSettings,
+    progress: Callable[..., None] = _silent,
+) -> EndpointStatus:
+    """Publishes a routing table, and returns when the gateway of this machine serves it.
+
+    Raises `ServingError` when it cannot; the gateway then serves what it served before.
+    """
+    endpoint = EndpointFolder(place.folder.absolute())
+    endpoint.path.mkdir(parents=True, exist_ok=True)
+    running = status(endpoint.path)
+    if running.state != "stopped" and running.settings != settings_digest(settings):
+        progress("the settings changed: the gateway is started again")
+        stop(endpoint.path)
+    revision = publish(place, table)
+    return _wait_until_live(place, revision, settings)
+
+
+def publish(place: Place, table: RoutingTable, expected: int | None = None) -> int:
+    """Writes a routing table, which all gateways of the endpoint will follow; its revision.
+
+    Raises `ConflictError` when `expected` is given and is not the revision of the present one.
+    """
+    engine = place.engine()
+    if expected is None:
+        expected = routes.revision_of(engine, place.name)
+    document = table.model_dump(mode="json")
+    return routes.publish(
+        engine, place.name, document, expected=expected, actor=place.actor, at=datetime.now(UTC)
+    )
+
+
+def table_of(place: Place) -> RoutingTable | None:
+    """The routing table as it was published last."""
+    found = routes.published(place.engine(), place.name)
+    return RoutingTable.model_validate(found.document) if found else None
+
+
+def start_ahead(place: Place, settings: ServingSettings, modules: tuple[str, ...]) -> None:
     """Starts the gateway before there is a release, so that its imports are done when there is.
 
     It serves nothing until then, and ends with the present process if none comes.
     """
-    endpoint = EndpointFolder(folder.absolute())
+    endpoint = EndpointFolder(place.folder.absolute())
     endpoint.path.mkdir(parents=True, exist_ok=True)
     if not _gateway_is_alive(endpoint):
-        _start_gateway(endpoint, settings, "--ahead", str(endpoint.revision()), *modules)
+        revision = routes.revision_of(place.engine(), place.name)
+        ahead = Ahead(revision=revision, modules=modules, owner=os.getpid())
+        _start_gateway(endpoint, place.config(settings, ahead))
 
 
 def status(folder: Path) -> EndpointStatus:
@@ -100,22 +171,20 @@ def stop(folder: Path) -> None:
         time.sleep(POLL)
 
 
-def serve(folder: Path, settings: ServingSettings, spec: ReleaseSpec | None = None) -> None:
+def serve(place: Place, settings: ServingSettings) -> None:
     """Runs the gateway in this process until SIGTERM or SIGINT, for containers and for debugging.
 
-    `spec` becomes the release to serve; without it, the one that was deployed last.
+    It serves the routing table that was published last.
     """
-    endpoint = EndpointFolder(folder.absolute())
-    endpoint.path.mkdir(parents=True, exist_ok=True)
-    if spec is not None:
-        endpoint.write_release(spec)
-    gateway.run(endpoint, settings)
+    from penstock.serving import gateway
+
+    gateway.run(place.config(settings))
 
 
-def _wait_until_live(
-    endpoint: EndpointFolder, revision: int, settings: ServingSettings
-) -> EndpointStatus:
-    deadline = time.monotonic() + settings.start_timeout.total_seconds() + MARGIN
+def _wait_until_live(place: Place, revision: int, settings: ServingSettings) -> EndpointStatus:
+    endpoint = EndpointFolder(place.folder.absolute())
+    limit = settings.start_timeout.total_seconds() + MARGIN
+    deadline = time.monotonic() + limit
     process: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
         said = endpoint.read_status()
@@ -123,34 +192,31 @@ def _wait_until_live(
             return said
         if said.revision == revision and said.state == "failed":
             raise ServingError(said.error, hint=_see_log(endpoint, said.hint))
-        if endpoint.revision() != revision:
+        if said.revision > revision:
             raise ServingError("another deployment to this endpoint took the place of this one")
         if process is None and not _gateway_is_alive(endpoint):
-            process = _start_gateway(endpoint, settings)
+            process = _start_gateway(endpoint, place.config(settings))
         elif process is not None and process.poll() is not None:
             _explain_end(endpoint, revision, process)
             process = None
         time.sleep(POLL)
-    raise ServingError(
-        f"the release was not live after {settings.start_timeout.total_seconds() + MARGIN:g} s",
-        hint=_see_log(endpoint),
-    )
+    raise ServingError(f"the release was not live after {limit:g} s", hint=_see_log(endpoint))
 
 
-def _start_gateway(
-    endpoint: EndpointFolder, settings: ServingSettings, *options: str
-) -> subprocess.Popen[bytes]:
+def _start_gateway(endpoint: EndpointFolder, config: GatewayConfig) -> subprocess.Popen[bytes]:
     """In a session of its own: it outlives the command that deployed."""
-    given = json.dumps(settings.model_dump(), default=timedelta.total_seconds)
-    command = [sys.executable, "-m", gateway.__name__]
     with endpoint.gateway_log.open("ab") as log:
-        return subprocess.Popen(
-            [*command, "--folder", str(endpoint.path), "--settings", given, *options],
-            stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.serving.gateway"],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    assert process.stdin is not None
+    with process.stdin as given:
+        given.write(json.dumps(config.plain()).encode())
+    return process
 
 
 def _explain_end(endpoint: EndpointFolder, revision: int, process: subprocess.Popen[bytes]) -> None:
@@ -158,6 +224,8 @@ def _explain_end(endpoint: EndpointFolder, revision: int, process: subprocess.Po
     said = endpoint.read_status()
     if _gateway_is_alive(endpoint) or (said.revision == revision and said.state != "starting"):
         return  # the next look tells
+    if said.state == "failed":
+        raise ServingError(said.error, hint=_see_log(endpoint, said.hint))
     lines = endpoint.gateway_log.read_text(errors="replace").splitlines()[-LOG_LINES:]
     raise ServingError(
         f"the gateway ended with status {process.returncode}: " + "\n".join(lines),

@@ -1,162 +1,241 @@
-"""The gateway: holds the clients' connections and serves what `release.json` says.
+"""The gateway of an endpoint: one process that holds its connections and follows its routing table.
 
-    python -m penstock.serving.gateway --folder .penstock/endpoints/staging --settings '{...}'
+    python -m penstock.serving.gateway < config.json
 
-A new release is started beside the old one and takes its place when every replica is ready; the
-old one answers what it was asked and ends. A release that cannot start changes nothing.
+A release that a new table names is started beside those that answer, and the table takes effect
+when all of its releases are ready: then everything is swapped between two requests, and releases
+that are no longer named end when they have answered what they were asked. A table that cannot be
+served changes nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
+import contextlib
 import logging
 import os
 import signal
 import socket
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import uvloop
 from filelock import FileLock, Timeout
 
 from penstock.errors import PenstockError, ServingError
-from penstock.records import digest_of
-from penstock.serving.http import Live, application
-from penstock.serving.launcher import Launcher
-from penstock.serving.listener import Listener, bind, url_of
-from penstock.serving.pool import ReplicaPool
+from penstock.serving.access import Access, RateLimit, require_keys
+from penstock.serving.config import GatewayConfig, settings_digest
+from penstock.serving.dispatch import Dispatcher
+from penstock.serving.feedback import FeedbackLog
+from penstock.serving.http_server.connection import Limits, Server, protocol
+from penstock.serving.live import Live, LiveRelease
+from penstock.serving.lookups import Lookups
+from penstock.serving.metrics import Metrics
+from penstock.serving.observations.writer import Observer
+from penstock.serving.prediction_log.writer import LogWriter
 from penstock.serving.release import EndpointFolder, EndpointStatus
-from penstock.settings import ServingSettings
+from penstock.serving.releases import Releases
+from penstock.serving.routing.routes import Router
+from penstock.serving.routing.source import TableSource, Versioned
+from penstock.serving.sockets import bind, tls_context, url_of
+from penstock.serving.surface import Surface
+from penstock.state import observations, routes
+from penstock.state.database import open_state
 
 log = logging.getLogger(__name__)
 
-WATCH_INTERVAL = 0.1  # seconds between two looks at release.json
+WATCH_INTERVAL = 0.1  # seconds between two looks at the routing table
+SWEEP_INTERVAL = 1.0  # between two looks for idle and slow connections
+SAY_INTERVAL = 2.0  # between two words to the state database
+GOODBYE = 1.0  # seconds in which busy connections are told, with an answer, that they end
 LOCK_TIMEOUT = 2.0  # seconds; others hold the lock for an instant, to ask whether a gateway lives
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """Why a gateway runs before there is a release for it."""
-
-    revision: int  # of the release file when it was started: only a newer one is served
-    modules: tuple[str, ...]  # that the release will need
-    owner: int  # the process that will deploy it; without it the gateway ends
+MIRROR_OPEN = 200  # copies on their way to a shadow; more are dropped
 
 
 class Gateway:
     """One endpoint, from its start to its end."""
 
-    def __init__(
-        self,
-        folder: EndpointFolder,
-        settings: ServingSettings,
-        port: socket.socket,
-        ahead: Ahead | None = None,
-    ) -> None:
-        self._folder = folder
-        self._ahead = ahead
-        self._settings = settings
+    def __init__(self, config: GatewayConfig, port: socket.socket) -> None:
+        settings = config.settings
+        self._config = config
+        self._folder = EndpointFolder(config.folder)
         self._port = port
-        url = url_of(port)
-        self._live = Live(url, int(settings.max_body_mb * 1_000_000))
-        self._listener = Listener(application(self._live))
-        modules = ahead.modules if ahead else ()
-        self._launcher = Launcher(folder.replica_log, settings.max_rows, modules)
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._status = EndpointStatus(
-            state="starting", pid=os.getpid(), url=url, settings=settings_digest(settings)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._state = partial(open_state, config.state, config.folder)
+        self._tls = tls_context(settings)
+        self._live = Live(config.endpoint, url_of(port, tls=self._tls is not None))
+        self._observer = Observer(
+            config.endpoint, self._name, lambda seen: observations.write(self._state(), seen)
         )
+        self._log = LogWriter(
+            self._folder.predictions,
+            config.endpoint,
+            fsync_interval=settings.log_interval.total_seconds(),
+            ack_after_log=settings.ack_after_log,
+            on_batch=self._observer.counted_rows,
+        )
+        modules = config.ahead.modules if config.ahead else ()
+        self._releases = Releases(self._folder, settings, modules, self._described)
+        self._source = TableSource(self._state, config.endpoint, self._folder.table_file)
+        self._server = self._assembled()
+        self._stopping = asyncio.Event()
+        self._status = EndpointStatus(
+            state="starting",
+            pid=os.getpid(),
+            url=self._live.url,
+            settings=settings_digest(settings),
+        )
+
+    def _assembled(self) -> Server:
+        settings = self._config.settings
+        access = Access(key.get_secret_value() for key in settings.keys)
+        dispatcher = Dispatcher(
+            self._live,
+            access,
+            self._log,
+            ack_after_log=settings.ack_after_log,
+            mirror_open=MIRROR_OPEN,
+        )
+        limits = Limits(
+            int(settings.max_body_mb * 1_000_000),
+            settings.read_timeout.total_seconds(),
+            settings.keep_alive.total_seconds(),
+        )
+        server = Server(lambda request: surface.handle(request), limits)
+        surface = Surface(
+            dispatcher,
+            access,
+            RateLimit(settings.rate_limit, settings.rate_burst),
+            FeedbackLog(self._folder.feedback),
+            Lookups(self._live),
+            Metrics(self._live, self._observer.totals, dispatcher.mirrored, self._log, server),
+        )
+        return server
+
+    def _described(self, release: LiveRelease) -> None:
+        """Before the first row of a release is logged."""
+        schema = release.target.schema
+        self._log.describe(release.spec.id, schema.names, release.spec.model, release.spec.digest)
+        self._observer.describe(release.spec.id, schema.names, release.reference)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and answers what was asked before it returns."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        self._say(state="starting", revision=self._folder.revision())
+            loop.add_signal_handler(number, self._stopping.set)
+        self._say(state="starting")
+        listener = await loop.create_server(protocol(self._server), sock=self._port, ssl=self._tls)
         watcher = asyncio.create_task(self._watch())
-        watcher.add_done_callback(
-            lambda _: self._stop()
-        )  # a gateway that sees nothing must not stay
+        watcher.add_done_callback(lambda _: self._stopping.set())  # one that sees nothing must end
+        others = [asyncio.create_task(self._sweep()), asyncio.create_task(self._keep_saying())]
         try:
-            await self._listener.serve(sockets=[self._port])
+            await self._stopping.wait()
+            await self._leave(listener)
         finally:
-            watcher.cancel()
-            await asyncio.wait([watcher, *self._retiring])
-            if self._live.pool is not None:
-                await self._live.pool.drain()
-            self._launcher.close()
+            for task in (watcher, *others):
+                task.cancel()
+            await asyncio.gather(watcher, *others, return_exceptions=True)
+            await self._releases.close()
+            await asyncio.to_thread(self._log.close)
+            await asyncio.to_thread(self._observer.close)
             self._say(state="stopped", live="")
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
             raise error
 
-    def _stop(self) -> None:
+    async def _leave(self, listener: asyncio.Server) -> None:
+        """A request just sent on a kept connection must not be lost: each is told by an answer."""
         self._live.draining = True
-        self._listener.should_exit = True
+        listener.close()
+        self._server.closing = True
+        deadline = time.monotonic() + GOODBYE
+        while self._server.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        limit = self._config.settings.request_timeout.total_seconds()
+        while not all(connection.idle for connection in self._server.connections):
+            if time.monotonic() > deadline + limit:
+                break
+            await asyncio.sleep(0.02)
+        self._server.sweep()
 
     def _say(self, **changes: object) -> None:
         self._status = self._status.model_copy(update=changes)
-        self._folder.write_status(self._status)
+        with contextlib.suppress(OSError):  # a full disk must not end what still answers
+            self._folder.write_status(self._status)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            self._server.sweep()
+
+    async def _keep_saying(self) -> None:
+        """Tells the state database that this gateway lives, and what it serves."""
+        while True:
+            with contextlib.suppress(Exception):  # the database may be away; the table says so
+                await asyncio.to_thread(self._say_to_state)
+            await asyncio.sleep(SAY_INTERVAL)
+
+    def _say_to_state(self) -> None:
+        said = routes.Gateway(
+            self._live.endpoint,
+            self._name,
+            self._live.url,
+            self._status.state,
+            self._live.revision,
+            self._status.error,
+            datetime.now(UTC),
+        )
+        routes.say(self._state(), said)
+
+    # The routing table.
 
     async def _watch(self) -> None:
-        seen = self._ahead.revision if self._ahead else 0
+        """Follows the table. A newer one ends the preparations for an older."""
+        ahead = self._config.ahead
+        seen, changing = (ahead.revision if ahead else 0), None
         while True:
-            revision = self._folder.revision()
-            if revision != seen:
-                seen, self._ahead = revision, None
-                await self._replace(revision)
-            elif self._ahead and os.getppid() != self._ahead.owner:
+            try:
+                found = await asyncio.to_thread(self._source.newer, seen)
+            except ServingError as error:
+                self._say(state="failed", error=error.message, hint=error.hint)
+                found = None
+            if found is not None:
+                seen, ahead = found.revision, None
+                if changing is not None and not changing.done():
+                    changing.cancel()
+                    await asyncio.gather(changing, return_exceptions=True)
+                changing = asyncio.create_task(self._change(found))
+            elif ahead and os.getppid() != ahead.owner:
                 return  # nothing was deployed, and nobody is left who would
             await asyncio.sleep(WATCH_INTERVAL)
 
-    async def _replace(self, revision: int) -> None:
-        """Makes the release of the file the live one, or says why it cannot be."""
-        about = ""
+    async def _change(self, found: Versioned) -> None:
+        """Makes a table the one that is served, or says why it cannot be."""
+        table, about = found.table, {"release": found.table.champion, "revision": found.revision}
         try:
-            spec = self._folder.read_release()
-            about = spec.id
-            self._say(state="starting", release=about, revision=revision, error="", hint="")
-            if self._live.pool is None or self._live.pool.spec != spec:
-                pool = ReplicaPool(
-                    spec,
-                    self._launcher,
-                    start_timeout=self._settings.start_timeout.total_seconds(),
-                    request_timeout=self._settings.request_timeout.total_seconds(),
-                )
-                await pool.start()
-                self._swap(pool)
+            self._say(state="starting", error="", hint="", **about)
+            ready = await self._releases.prepared(table)
         except PenstockError as error:
-            log.error("release %s failed: %s", about, error)
-            self._say(
-                state="failed",
-                release=about,
-                revision=revision,
-                error=error.message,
-                hint=error.hint,
-            )
-        else:
-            log.info("release %s is live", about)
-            self._say(state="live", live=about)
-
-    def _swap(self, pool: ReplicaPool) -> None:
-        old, self._live.pool = self._live.pool, pool
-        if old is not None:
-            task = asyncio.create_task(old.drain())
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            log.error("revision %d cannot be served: %s", found.revision, error)
+            self._say(state="failed", error=error.message, hint=error.hint, **about)
+            return
+        self._live.swap(found.revision, Router(table), ready)
+        self._releases.retire_others(ready)
+        self._source.keep(found)
+        log.info("revision %d is live, champion %s", found.revision, table.champion)
+        self._say(state="live", live=table.champion)
 
 
-def settings_digest(settings: ServingSettings) -> str:
-    """Names the settings that a gateway keeps for life; replicas are a matter of the release."""
-    return digest_of(settings.model_dump(mode="json", exclude={"replicas"}))
-
-
-def run(folder: EndpointFolder, settings: ServingSettings, ahead: Ahead | None = None) -> None:
+def run(config: GatewayConfig) -> None:
     """Runs the gateway in this process until it is told to stop.
 
-    Raises `ServingError` when another gateway serves this folder, or the port is in use.
+    Raises `ServingError` when another gateway serves this folder, or the port is in use;
+    `SettingsError` when it would be open to the network.
     """
+    require_keys(config.settings)
+    folder = EndpointFolder(config.folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.lock_file, timeout=LOCK_TIMEOUT)
     try:
@@ -169,48 +248,30 @@ def run(folder: EndpointFolder, settings: ServingSettings, ahead: Ahead | None =
     with lock:
         # Before anything that takes time: what a killed gateway said last is no longer true.
         begun = EndpointStatus(
-            state="starting", pid=os.getpid(), settings=settings_digest(settings)
+            state="starting", pid=os.getpid(), settings=settings_digest(config.settings)
         )
         folder.write_status(begun)
         try:
-            port = bind(settings.host, settings.port)
+            port = bind(config.settings.host, config.settings.port)
         except ServingError as error:
-            folder.write_status(
-                EndpointStatus(
-                    state="failed",
-                    revision=folder.revision(),
-                    error=error.message,
-                    hint=error.hint,
-                )
-            )
+            said = {"state": "failed", "pid": 0, "error": error.message, "hint": error.hint}
+            folder.write_status(begun.model_copy(update=said))
             raise
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(folder, settings, port, ahead))
+            runner.run(_serve(config, port))
 
 
-async def _serve(
-    folder: EndpointFolder, settings: ServingSettings, port: socket.socket, ahead: Ahead | None
-) -> None:
-    await Gateway(folder, settings, port, ahead).run()
+async def _serve(config: GatewayConfig, port: socket.socket) -> None:
+    await Gateway(config, port).run()
 
 
 def main() -> None:
     """The entry of a detached gateway's process."""
-    parser = argparse.ArgumentParser(prog="python -m penstock.serving.gateway")
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--settings", type=json.loads, default={})
-    parser.add_argument("--ahead", nargs="+", metavar="WORD", help="the revision seen, and modules")
-    arguments = parser.parse_args()
-    ahead = None
-    if arguments.ahead:
-        revision, *modules = arguments.ahead
-        ahead = Ahead(int(revision), tuple(modules), os.getppid())
+    config: Any = GatewayConfig.model_validate_json(sys.stdin.buffer.read())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # One thread a replica: they share the machine, and a row is too small to be worth splitting.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        run(EndpointFolder(arguments.folder), ServingSettings(**arguments.settings), ahead)
-    except ServingError as error:
+        run(config)
+    except PenstockError as error:
         raise SystemExit(f"{error.message} {error.hint}") from error
 
 

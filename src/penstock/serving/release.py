@@ -1,8 +1,4 @@
-"""What an endpoint shall serve, and what it says of itself: two small files in its folder.
-
-`release.json` is written by whoever deploys and read by the gateway; `status.json` the other way
-round. Both appear whole or not at all.
-"""
+"""A release: a model version as an endpoint serves it; and the folder of an endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from penstock.digests import written_whole
-from penstock.errors import ServingError
 from penstock.records import Record
 
 
@@ -22,6 +17,8 @@ class FeatureSource(Record):
 
     module: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")  # package.module:Class
     arguments: dict[str, Any] = Field(default_factory=dict)
+    entities: tuple[str, ...] = ()  # keys and request columns that a request must bring
+    requested: dict[str, str] = Field(default_factory=dict)  # types of the request columns
     warm: tuple[str, ...] = ()  # heavy modules it will import
 
 
@@ -34,6 +31,8 @@ class ReleaseSpec(Record):
     digest: str  # of the model's folder
     path: str  # the model's folder, absolute
     replicas: int = Field(ge=1)
+    threads: int = Field(default=1, ge=1)  # of each replica
+    memory: int = Field(default=0, ge=0)  # bytes a replica may take; 0: no limit
     trusted_types: tuple[str, ...] = ()
     features: FeatureSource | None = None  # None: clients send the features themselves
 
@@ -44,9 +43,9 @@ class EndpointStatus(Record):
     state: Literal["starting", "live", "failed", "stopped"]
     pid: int = 0
     url: str = ""
-    release: str = ""  # the release this is about
-    revision: int = 0  # of release.json
-    live: str = ""  # the release that answers; after a failed replacement, the one before
+    release: str = ""  # its champion
+    revision: int = 0  # of the routing table that this is about
+    live: str = ""  # the champion that answers; after a failed replacement, the one before
     error: str = ""
     hint: str = ""
     settings: str = ""  # digest of the settings that the gateway runs with
@@ -59,8 +58,18 @@ class EndpointFolder:
     path: Path
 
     @property
-    def release_file(self) -> Path:
-        return self.path / "release.json"
+    def table_file(self) -> Path:
+        """The routing table that was served last, for when the state database is away."""
+        return self.path / "routes.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction log."""
+        return self.path / "predictions"
+
+    @property
+    def feedback(self) -> Path:
+        return self.path / "feedback"
 
     @property
     def status_file(self) -> Path:
@@ -77,28 +86,6 @@ class EndpointFolder:
     @property
     def replica_log(self) -> Path:
         return self.path / "replicas.log"
-
-    def revision(self) -> int:
-        """Changes with every deployment; 0 when there was none."""
-        try:
-            return self.release_file.stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
-
-    def read_release(self) -> ReleaseSpec:
-        """Raises `ServingError` when the file is damaged."""
-        try:
-            return ReleaseSpec.model_validate_json(self.release_file.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise ServingError(
-                f"{self.release_file} cannot be read: {error}", hint="deploy the release again"
-            ) from error
-
-    def write_release(self, spec: ReleaseSpec) -> int:
-        """Returns the revision that the file has now."""
-        with written_whole(self.release_file) as part:
-            part.write_text(spec.model_dump_json(indent=2))
-        return self.revision()
 
     def read_status(self) -> EndpointStatus:
         """What was said last, be the gateway alive or not."""

@@ -22,11 +22,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def open_database(project: Project) -> Engine:
     """The project's state. Raises `ResourceError` when it cannot be reached."""
-    url = project.settings.state.url.get_secret_value()
+    return open_state(project.settings.state.url.get_secret_value(), project.folder)
+
+
+def open_state(url: str, folder: Path) -> Engine:
+    """The state behind a URL; without one, SQLite in a folder."""
     if not url:
-        project.folder.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{project.folder / 'state.db'}"
-    return _open(url, project.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{folder / 'state.db'}"
+    return _open(url, folder)
 
 
 @lru_cache(maxsize=8)

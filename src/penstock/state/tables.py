@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0001"  # the newest migration
+REVISION = "0002"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -92,6 +92,39 @@ ledger = Table(
     Column("run_id", String(256)),
     Column("reason", Text, nullable=False),
     Column("details", JSON, nullable=False),
+)
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("document", JSON, nullable=False),  # the routing table
+    Column("written_at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+)
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("gateway", String(128), primary_key=True),  # host and process
+    Column("url", String(256), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("revision", Integer, nullable=False),  # of the routing table that it serves
+    Column("error", Text, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False, index=True),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("release", String(128), primary_key=True),
+    Column("arm", String(32), primary_key=True),
+    Column("gateway", String(128), primary_key=True),
+    Column("second", Integer, primary_key=True),  # since 1970, UTC; when the answers were given
+    Column("counts", JSON, nullable=False),  # sums and histograms that add
 )
 
 

@@ -17,13 +17,17 @@ from penstock.registry.lightgbm_format import booster_of
 from penstock.registry.loading import LoadedModel
 from penstock.registry.signature import features_of
 
-Flavor = Literal["lightgbm", "sklearn", "pytorch", "onnx"]
-HINT = "train() returns a fitted scikit-learn classifier, LightGBM model, torch.nn.Module or ONNX"
+Flavor = Literal["lightgbm", "sklearn", "pytorch", "onnx", "xgboost"]
+HINT = (
+    "train() returns a fitted scikit-learn classifier, LightGBM or XGBoost model, "
+    "torch.nn.Module or ONNX"
+)
 PACKAGES: dict[Flavor, tuple[str, ...]] = {
     "lightgbm": ("lightgbm",),
     "sklearn": ("scikit-learn", "skops"),
     "pytorch": ("torch",),
     "onnx": ("onnx", "onnxruntime"),
+    "xgboost": ("xgboost",),
 }
 
 
@@ -32,6 +36,8 @@ def flavor_of(model: Any) -> Flavor:
     libraries = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
     if "lightgbm" in libraries:
         return "lightgbm"
+    if "xgboost" in libraries:
+        return "xgboost"
     if "torch" in libraries:
         return "pytorch"
     if "onnx" in libraries:
@@ -82,6 +88,13 @@ def save(model: Any, example: pd.DataFrame, folder: Path, trusted: tuple[str, ..
 
 def _requirements(flavor: Flavor) -> list[str]:
     """Given, since MLflow would spend seconds finding them out in another process."""
-    from importlib.metadata import version
+    return [f"{name}=={_version(name)}" for name in (*PACKAGES[flavor], "numpy", "pandas")]
 
-    return [f"{name}=={version(name)}" for name in (*PACKAGES[flavor], "numpy", "pandas")]
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the same library without its code for GPUs
+        return version(f"{package}-cpu")

@@ -26,7 +26,7 @@ flavors:
   python_function: {data: model.lgb, loader_module: mlflow.lightgbm}
 signature:
   inputs: '[{"type": "double", "name": "visits", "required": true}, {"type": "long",
-    "name": "age", "required": true}, {"type": "string", "name": "plan", "required": true}]'
+    "name": "age", "required": false}, {"type": "string", "name": "plan", "required": true}]'
 """
 
 
@@ -95,7 +95,16 @@ class Endpoint:
 
     def deploy(self, model: Path, release: str = "r1", **changes: Any) -> Release:
         spec = self.spec(model, release, **changes)
-        return endpoint.deploy(self.folder, spec, self.settings, self.progress.append)
+        return endpoint.deploy(self.place, spec, self.settings, self.progress.append)
+
+    @property
+    def config(self) -> bytes:
+        """What a gateway's process is told of it."""
+        return json.dumps(self.place.config(self.settings).plain()).encode()
+
+    @property
+    def place(self) -> endpoint.Place:
+        return endpoint.Place("staging", self.folder)
 
     @property
     def url(self) -> str:
@@ -146,7 +155,11 @@ def live(champion: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         it = Endpoint(folder, ServingSettings(port=0, max_rows=100, max_body_mb=0.1))
-        features = {"module": "online_features:OnlineFeatures", "arguments": {"scale": 0.1}}
+        features = {
+            "module": "online_features:OnlineFeatures",
+            "arguments": {"scale": 0.1},
+            "entities": ["customer_id"],
+        }
         it.deploy(champion, features=features)
     yield it
     endpoint.stop(it.folder)

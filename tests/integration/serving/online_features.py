@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas
+from penstock.features.vectors import Vectors
 
 
 class OnlineFeatures:
-    entity_keys = ("customer_id",)
-
     def __init__(self, scale: float) -> None:
         self._scale = scale
 
-    def read(self, entities: dict[str, list[Any]]) -> pandas.DataFrame:
-        customers = entities["customer_id"]
+    def read(self, asked: dict[str, list[Any]]) -> Vectors:
+        customers = asked["customer_id"]
         if 666 in customers:
             raise ConnectionError("the store is gone")
         known = [customer if 0 < customer < 100 else None for customer in customers]
-        return pandas.DataFrame(
-            {
-                "visits": [customer and customer * self._scale for customer in known],
-                "age": known,
-                "plan": [customer and "basic" for customer in known],
-            }
-        )
+        columns = {
+            "visits": [customer and customer * self._scale for customer in known],
+            "age": known,
+            "plan": [customer and "basic" for customer in known],
+        }
+        return Vectors(columns, [one is None for one in known], {})
+
+    def feast_answer(self, document: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("this is not Feast")
 
 
 class Unreachable:

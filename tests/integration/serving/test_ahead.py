@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 RUNNER = """
 import sys, time
 from pathlib import Path
-from penstock.serving.endpoint import start_ahead, status
+from penstock.serving.endpoint import Place, start_ahead, status
 from penstock.settings import ServingSettings
 
-start_ahead(Path(sys.argv[1]), ServingSettings(port=0), ("lightgbm",))
+start_ahead(Place("staging", Path(sys.argv[1])), ServingSettings(port=0), ("lightgbm",))
 while not status(Path(sys.argv[1])).pid:
     time.sleep(0.05)
 print("started", flush=True)
@@ -31,7 +31,7 @@ sys.stdin.read()
 def test_it_serves_the_release_that_comes(
     staging: Any, champion: Path, until: Callable[..., Any]
 ) -> None:
-    endpoint.start_ahead(staging.folder, staging.settings, ("lightgbm",))
+    endpoint.start_ahead(staging.place, staging.settings, ("lightgbm",))
     waiting = until(lambda: endpoint.status(staging.folder).pid)
     assert endpoint.status(staging.folder).live == ""
 

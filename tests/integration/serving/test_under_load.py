@@ -138,9 +138,10 @@ def test_a_killed_gateway_leaves_no_replicas_and_serves_again(
     os.kill(_gateway(staging), signal.SIGKILL)
 
     until(lambda: not any(_alive(pid) for pid in replicas))
-    process = subprocess.Popen(
-        [*GATEWAY, "--folder", str(staging.folder), "--settings", json.dumps({"port": 0})]
-    )
+    process = subprocess.Popen(GATEWAY, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(staging.config)
+    process.stdin.close()
     until(lambda: endpoint.status(staging.folder).live == "r1")
     assert staging.predict({"rows": [ROW]}).body["release"] == "r1"
     endpoint.stop(staging.folder)
@@ -151,15 +152,11 @@ def test_a_second_gateway_refuses(staging: Any, champion: Path) -> None:
     staging.deploy(champion)
 
     second = subprocess.run(
-        [*GATEWAY, "--folder", str(staging.folder)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        GATEWAY, input=staging.config, capture_output=True, timeout=60, check=False
     )
 
     assert second.returncode == 1
-    assert "another gateway already serves" in second.stderr
+    assert b"another gateway already serves" in second.stderr
     assert staging.predict({"rows": [ROW]}).status == 200
 
 

@@ -42,8 +42,12 @@ def _numbered(column: pa.ChunkedArray, rows: int) -> tuple[Ints, NDArray[np.bool
     if pa.types.is_signed_integer(column.type):
         values = column.fill_null(0).to_numpy().astype(np.int64, copy=False)
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
-        if high - low < 4 * rows + 1024:  # so close together that they number themselves
-            return values - low, null, high - low + 1
+        if high - low < 4 * rows + 1024:  # so close together that a table numbers them
+            values = values - low
+            present = np.zeros(high - low + 1, dtype=np.int64)
+            present[values] = 1
+            dense = np.cumsum(present)
+            return dense[values] - 1, null, int(dense[-1])
     encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0) if encoded.num_chunks else None

@@ -203,6 +203,7 @@ class Plans:
             keys=layout.codec,
             columns_of_keys=tuple(renamed.get(name, name) for name in layout.codec.names),
             columns=Columns(
+                view=alias,
                 names=tuple(f"{alias}__{name}" if full_feature_names else name for name in wanted),
                 codecs=codecs,
                 plain=all(codec.plain for codec in codecs),

@@ -21,6 +21,7 @@ NULL_VALUE = FieldStatus.NULL_VALUE
 class Columns:
     """The names of a view's features in the answer, and how their values are stored."""
 
+    view: str
     names: tuple[str, ...]
     codecs: tuple[ValueCodec, ...]
     plain: bool  # stored values are what `to_dict` gives, if they are not `Ext`
@@ -50,6 +51,10 @@ class PackedResponse(OnlineResponse):
         return [
             all(state == NOT_FOUND for state in states) for states in zip(*presences, strict=True)
         ]
+
+    def event_times(self) -> dict[str, list[int]]:
+        """By view, the event time of each entity's row: nanoseconds since 1970, 0 for none."""
+        return {columns.view: [*found.happened] for columns, found in self._parts}
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
         """Columns by name: the join keys as they were asked, then the features, view by view.

@@ -18,7 +18,7 @@ FEATURE_MODULES = ("feast",)  # what reading online features imports
 
 def deploy_to_staging(context: StepContext, features: FeatureSet, version: ModelVersion) -> Release:
     from penstock.registry import versions
-    from penstock.serving.endpoint import deploy
+    from penstock.serving.endpoint import deploy, place_of
     from penstock.serving.release import ReleaseSpec
 
     project, settings = context.project, context.project.settings
@@ -31,10 +31,12 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
         digest=version.digest,
         path=str(folder),
         replicas=settings.serving.replicas,
+        threads=settings.serving.threads,
+        memory=settings.serving.memory,
         trusted_types=settings.training.trusted_types,
         features=_feature_source(context, features),
     )
-    release = deploy(project.endpoint(STAGING), spec, settings.serving, context.progress)
+    release = deploy(place_of(project, STAGING), spec, settings.serving, context.progress)
     Ledger(context.database).append(
         "release.deployed",
         STAGING,
@@ -48,10 +50,10 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
 
 def start_endpoint(project: Project) -> None:
     """Called while models are still trained: the endpoint's imports cost no time then."""
-    from penstock.serving.endpoint import start_ahead
+    from penstock.serving.endpoint import place_of, start_ahead
 
     modules = FEATURE_MODULES if (project.root / "features.py").is_file() else ()
-    start_ahead(project.endpoint(STAGING), project.settings.serving, ("lightgbm", *modules))
+    start_ahead(place_of(project, STAGING), project.settings.serving, ("lightgbm", *modules))
 
 
 def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource | None:
@@ -63,11 +65,13 @@ def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource
     return FeatureSource(
         module="penstock.features.online:OnlineFeatures",
         warm=FEATURE_MODULES,
+        entities=(*features.entity_keys, *features.request_columns),
+        requested={c.name: c.type for c in features.features if c.name in features.request_columns},
         arguments={
             "root": str(context.project.root),
             "service": features.service,
             "features": [column.name for column in features.features],
-            "entity_keys": [*features.entity_keys, *features.request_columns],
+            "entity_keys": list(features.entity_keys),
             "log_share": context.project.settings.features.log_served,
         },
     )

@@ -7,26 +7,37 @@ import itertools
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.errors import PenstockError, ServingError, from_dict
 from penstock.processes.host import Host, Job
-from penstock.serving.connection import Replica
+from penstock.records import Column
 from penstock.serving.release import ReleaseSpec
+from penstock.serving.replicas.connection import Replica, Waiting
+from penstock.serving.replicas.frames import Frame
+from penstock.serving.schema import InputSchema
 
 log = logging.getLogger(__name__)
 
-REPLICA = "penstock.serving.replica"
+REPLICA = "penstock.serving.replicas.process"
 WARM_MODULES = ("pandas", REPLICA)
+
+
+class Launched(NamedTuple):
+    """A replica that is ready to answer, and what its model takes."""
+
+    replica: Replica
+    schema: InputSchema
+    flavor: str
 
 
 class Launcher:
     """Owned by the gateway. Replicas outlive the host, but not the gateway."""
 
-    def __init__(self, replica_log: Path, max_rows: int, modules: tuple[str, ...] = ()) -> None:
+    def __init__(self, replica_log: Path, modules: tuple[str, ...] = ()) -> None:
         self._log = replica_log
-        self._max_rows = max_rows
         # Not in the project: a Unix socket's path has at most 107 bytes, on macOS 103.
         self._sockets = Path(tempfile.mkdtemp(prefix="penstock-"))
         self._numbers = itertools.count()
@@ -37,7 +48,12 @@ class Launcher:
         """Imports what the release needs before its replicas are forked."""
         self._host.warm(*_modules_of(spec))
 
-    async def launch(self, spec: ReleaseSpec) -> Replica:
+    async def launch(
+        self,
+        spec: ReleaseSpec,
+        answered: Callable[[Waiting, Frame], None],
+        orphaned: Callable[[list[Waiting]], None],
+    ) -> Launched:
         """A replica that is ready to answer. Raises `PenstockError` with the reason if it is not.
 
         Cancelling ends the process.
@@ -46,16 +62,20 @@ class Launcher:
         job = await asyncio.to_thread(self._start, spec, path)
         replica = None
         try:
-            _check(await asyncio.to_thread(job.channel.receive), self._log)
+            said = _checked(await asyncio.to_thread(job.channel.receive), self._log)
             loop = asyncio.get_running_loop()
-            _, replica = await loop.create_unix_connection(lambda: Replica(job), str(path))
+            _, replica = await loop.create_unix_connection(
+                lambda: Replica(job, answered, orphaned), str(path)
+            )
         except OSError as error:
             raise ServingError(f"the replica died as it became ready: {error}") from error
         finally:
             path.unlink(missing_ok=True)
             if replica is None:
                 job.kill()
-        return replica
+        features = tuple(Column(**column) for column in said["features"])
+        schema = InputSchema(features, frozenset(said["required"]))
+        return Launched(replica, schema, said["flavor"])
 
     def close(self) -> None:
         self._host.close()
@@ -65,7 +85,6 @@ class Launcher:
         arguments: dict[str, Any] = {
             "release": spec.model_dump(mode="json"),
             "socket_path": str(path),
-            "max_rows": self._max_rows,
         }
         try:
             job = self._host.start(f"{REPLICA}:run", arguments, self._log, _modules_of(spec))
@@ -79,12 +98,13 @@ class Launcher:
         return job
 
 
-def _check(answer: dict[str, Any] | None, replica_log: Path) -> None:
-    if answer is None:
+def _checked(said: dict[str, Any] | None, replica_log: Path) -> dict[str, Any]:
+    if said is None:
         raise ServingError("the replica died while loading", hint=f"see {replica_log}")
-    if "error" in answer:
-        error: PenstockError = from_dict(answer)
+    if "error" in said:
+        error: PenstockError = from_dict(said)
         raise error
+    return said
 
 
 def _modules_of(spec: ReleaseSpec) -> tuple[str, ...]:
@@ -101,6 +121,7 @@ def _libraries(model: Path) -> list[str]:
         ".skops": ["skops.io", "sklearn.pipeline"],
         ".pt2": ["torch.export"],
         ".onnx": ["onnxruntime"],
+        ".ubj": ["xgboost"],
     }
     return [
         library

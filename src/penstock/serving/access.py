@@ -1,0 +1,116 @@
+"""Who may ask: keys with scopes, and how often. Decisions are pure; time is passed in.
+
+A key is given as `NAME:SCOPES:TOKEN`, the scopes joined by `+`: `shop:predict+feedback:8f3…`. Only
+the SHA-256 of a token is kept. Without keys everybody may do everything, which a gateway that
+listens beyond this machine refuses unless `anonymous` is set.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from penstock.errors import SettingsError
+from penstock.serving.http_server.messages import Request, RequestError
+from penstock.settings import ServingSettings
+
+PREDICT, FEEDBACK, PIN, ADMIN = "predict", "feedback", "pin", "admin"
+SCOPES = frozenset({PREDICT, FEEDBACK, PIN, ADMIN})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+MOST_CLIENTS = 10_000  # whose rates are remembered
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+ANYBODY = Caller("", SCOPES)
+
+
+class Access:
+    """Tells callers by their keys."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._callers: dict[bytes, Caller] = {}
+        for key in keys:
+            name, scopes, token = _parts(key)
+            self._callers[sha256(token.encode()).digest()] = Caller(name, scopes)
+
+    @property
+    def open(self) -> bool:
+        """Whether no key is needed."""
+        return not self._callers
+
+    def caller(self, request: Request, scope: str) -> Caller:
+        """Raises `RequestError` 401 without a known key, 403 for one without the scope.
+
+        A token is looked up by its digest and the digests are compared in constant time, so that
+        the time of an answer says nothing about a token.
+        """
+        if not self._callers:
+            return ANYBODY
+        digest = sha256(_token(request)).digest()
+        found = None
+        for known, caller in self._callers.items():
+            if hmac.compare_digest(known, digest):
+                found = caller
+        if found is None:
+            raise RequestError(401, "a key is needed: Authorization: Bearer TOKEN, or X-API-Key")
+        if scope not in found.scopes and ADMIN not in found.scopes:
+            raise RequestError(403, f"the key {found.name!r} has not the scope {scope!r}")
+        return found
+
+
+class RateLimit:
+    """A bucket of tokens for each caller: `burst` at once, `rate` a second in the long run."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens left, and when that was
+
+    def take(self, who: str, now: float) -> float:
+        """0.0 where the request is within the limit; else the seconds until it would be."""
+        if self._rate <= 0:
+            return 0.0
+        left, since = self._buckets.pop(who, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        allowed = left >= 1.0
+        self._buckets[who] = (left - 1.0 if allowed else left, now)
+        if len(self._buckets) > MOST_CLIENTS:  # the one not heard of for longest
+            del self._buckets[next(iter(self._buckets))]
+        return 0.0 if allowed else (1.0 - left) / self._rate
+
+
+def require_keys(settings: ServingSettings) -> None:
+    """Raises `SettingsError` for an endpoint that would be open to the network."""
+    if settings.host not in LOOPBACK and not settings.keys and not settings.anonymous:
+        raise SettingsError(
+            f"[serving] host is {settings.host}, and no keys are set: anybody could ask",
+            hint="set PENSTOCK_SERVING_KEYS=NAME:predict:TOKEN, or [serving] anonymous = true",
+        )
+
+
+def _parts(key: str) -> tuple[str, frozenset[str], str]:
+    name, _, rest = key.partition(":")
+    scopes, _, token = rest.partition(":")
+    named = frozenset(scopes.split("+"))
+    if not name or not token or not named <= SCOPES:
+        raise SettingsError(
+            f"the key {name!r} of [serving] keys is not NAME:SCOPES:TOKEN",
+            hint=f"scopes are {', '.join(sorted(SCOPES))}, joined by +",
+        )
+    return name, named, token
+
+
+def _token(request: Request) -> bytes:
+    bearer = request.headers.get(b"authorization", b"")
+    if bearer[:7].lower() == b"bearer ":
+        return bearer[7:].strip()
+    return request.headers.get(b"x-api-key", b"")

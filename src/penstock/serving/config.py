@@ -1,0 +1,54 @@
+"""What a gateway's process is started with. It comes through standard input: it holds secrets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from penstock.records import Record, digest_of
+from penstock.settings import ServingSettings
+
+# What is a matter of each release, and can change without another gateway.
+OF_RELEASES = frozenset({"replicas", "threads", "memory"})
+
+
+class Ahead(Record):
+    """Why a gateway runs before there is a release for it."""
+
+    revision: int  # of the routing table when it was started: only a newer one is served
+    modules: tuple[str, ...]  # that the release will need
+    owner: int  # the process that will deploy it; without it the gateway ends
+
+
+class GatewayConfig(Record):
+    """One endpoint, as a gateway serves it."""
+
+    endpoint: str
+    folder: Path
+    settings: ServingSettings
+    state: str = ""  # URL of the state database; empty: SQLite in the folder
+    ahead: Ahead | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Values of JSON, secrets included."""
+        return dict(revealed(self.model_dump()))
+
+
+def settings_digest(settings: ServingSettings) -> str:
+    """Names the settings that a gateway keeps for life."""
+    return digest_of(revealed(settings.model_dump(exclude=set(OF_RELEASES))))
+
+
+def revealed(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: revealed(inner) for name, inner in value.items()}
+    return [revealed(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,315 @@
+"""The way of a request: routed, understood, asked, answered, logged, mirrored. No coroutine.
+
+handle ─▶ route ─▶ parse ─▶ pool.ask ─▶ finish ─▶ log ─▶ respond ─▶ mirror
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.serving.access import PIN, Access
+from penstock.serving.http_server.messages import Request, RequestError, given_id
+from penstock.serving.live import Live, LiveRelease
+from penstock.serving.prediction_log.rows import Row
+from penstock.serving.prediction_log.writer import LogWriter
+from penstock.serving.protocols.asked import Asked, Context, Protocol
+from penstock.serving.replicas.frames import (
+    COLUMNS,
+    MATRIX,
+    POSITIVE,
+    Answered,
+    Frame,
+    FrameError,
+    decode_answer,
+)
+from penstock.serving.replicas.pool import Failure
+from penstock.serving.routing.routes import Route
+from penstock.serving.routing.table import CHAMPION
+
+PIN_HEADER = b"x-penstock-release"
+SHADOW = "shadow"
+NOWHERE = Route("", "", "", "")
+ERRORS = {500: "model", 503: "features", 504: "timeout"}  # what a replica's status means
+
+
+@dataclass
+class Mirrored:
+    """Copies that were made, and those that were not since too many were on their way."""
+
+    sent: int = 0
+    dropped: int = 0
+
+
+class Dispatcher:
+    """Everything a request needs. One for each gateway process."""
+
+    def __init__(
+        self, live: Live, access: Access, log: LogWriter, *, ack_after_log: bool, mirror_open: int
+    ) -> None:
+        self.live = live
+        self.log = log
+        self.mirrored = Mirrored()
+        self.ack_after_log = ack_after_log
+        self._access = access
+        self._mirror_open = mirror_open
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count()
+
+    def handle(self, request: Request, protocol: Protocol, named: str = "") -> None:
+        """Answers a prediction request. `named` is a release that its path asks for."""
+        exchange = Exchange(self, request, protocol, f"{self._prefix}{next(self._numbers):08x}")
+        try:
+            exchange.begin(named)
+        except RequestError as error:
+            exchange.refuse(error.status, "request", error.message, error.field)
+
+    def route(self, request: Request, named: str, unit: str) -> Route:
+        """Raises `RequestError` when nothing is live, or not what was asked for."""
+        router = self.live.router
+        if router is None or self.live.units is None:
+            raise RequestError(503, "no release is live")
+        wanted = named or request.header(PIN_HEADER)
+        if wanted:
+            if not self._access.open and not named:
+                self._access.caller(request, PIN)
+            pinned = router.pinned(wanted)
+            if pinned is None:
+                raise RequestError(404, f"no release {wanted!r} is live here")
+            return pinned
+        return router.route(self.live.units.read(request) or unit, time.time())
+
+    def mirror(self, exchange: Exchange) -> None:
+        """Asks the shadow the same, after the answer has left. Nobody waits for it."""
+        release = self.live.releases.get(exchange.route.mirror)
+        if release is None:
+            return
+        if release.pool.open >= self._mirror_open:
+            self.mirrored.dropped += 1
+            return
+        self.mirrored.sent += 1
+        Shadow(self, exchange, release).begin()
+
+
+class Exchange:
+    """One request, from its arrival to its answer."""
+
+    __slots__ = (
+        "_home",
+        "answered",
+        "asked",
+        "at_ns",
+        "context_id",
+        "parsed",
+        "prediction_id",
+        "protocol",
+        "release",
+        "request",
+        "route",
+    )  # fmt: skip
+
+    def __init__(
+        self, home: Dispatcher, request: Request, protocol: Protocol, prediction_id: str
+    ) -> None:
+        self._home = home
+        self.request = request
+        self.protocol = protocol
+        self.prediction_id = prediction_id
+        self.at_ns = time.time_ns()
+        self.route = NOWHERE
+        self.release: LiveRelease | None = None
+        self.asked: Asked | None = None
+        self.answered: Answered | None = None
+        self.parsed = request.arrived
+        self.context_id = given_id(request.headers) or prediction_id
+
+    def begin(self, named: str) -> None:
+        """Routes, understands and asks. Raises `RequestError`."""
+        home = self._home
+        if not home.log.healthy:
+            raise RequestError(503, "predictions cannot be logged at the moment")
+        self.route = home.route(self.request, named, self.prediction_id)
+        self._ask(home.live.releases[self.route.release])
+
+    def _ask(self, release: LiveRelease) -> None:
+        self.release = release
+        self.asked = asked = self.protocol.parse(self.request, release.target)
+        self.parsed = time.perf_counter()
+        flags = POSITIVE if asked.positive else 0
+        release.pool.ask(asked.kind, flags, asked.body, self.finish)
+
+    def finish(self, outcome: Frame | Failure) -> None:
+        """Called once with what the replicas say."""
+        if isinstance(outcome, Failure):
+            if self._falls_back(outcome):
+                return
+            self.refuse(outcome.status, outcome.error, outcome.message)
+            return
+        if outcome.status != 200:
+            message, field = _error_of(outcome.body)
+            error = ERRORS.get(outcome.status, "request")
+            self.refuse(outcome.status, error, message, field)
+            return
+        assert self.asked is not None
+        assert self.release is not None
+        target = self.release.target
+        context = Context(
+            self.prediction_id, self.context_id, target.model, target.version, target.release
+        )
+        try:
+            self.answered = decode_answer(outcome.body)
+            data = self.asked.render(self.answered, context)
+        except FrameError as error:
+            self.refuse(500, "model", str(error))
+        except RequestError as error:
+            self.refuse(error.status, "request", error.message, error.field)
+        else:
+            self._leave(self._row(200, ""), data)
+
+    def _falls_back(self, failure: Failure) -> bool:
+        """A challenger that cannot answer costs no client its answer: the champion gives it.
+
+        The failure is logged, and counts against the challenger.
+        """
+        live = self._home.live
+        if self.route.arm == CHAMPION or self.route.arm not in _arms(live):
+            return False
+        champion = live.router.table.champion if live.router else ""
+        if champion not in live.releases or failure.error == "timeout":
+            return False
+        self._home.log.append(self._row(failure.status, failure.error))
+        self.route = Route(champion, CHAMPION, self.route.unit, "")
+        try:
+            self._ask(live.releases[champion])
+        except RequestError as error:
+            self.refuse(error.status, "request", error.message, error.field)
+        return True
+
+    def refuse(self, status: int, error: str, message: str, field: str | None = None) -> None:
+        headers = {"x-request-id": self.context_id}
+        if status == 503:
+            headers["retry-after"] = "1"
+        data = self.protocol.refuse(status, message, field, headers)
+        self._leave(self._row(status, error), data)
+
+    def _leave(self, row: Row, data: bytes) -> None:
+        home = self._home
+        if home.ack_after_log and row.status == 200:
+            if not home.log.append(row, lambda: self._respond(data)):
+                self.request.respond(self.protocol.refuse(503, "the log is full", None, {}))
+            return
+        # Refusals are logged where they can be: they promise nothing.
+        if not home.log.append(row) and row.status == 200:
+            data = self.protocol.refuse(503, "predictions cannot be logged fast enough", None, {})
+        self._respond(data)
+
+    def _respond(self, data: bytes) -> None:
+        self.request.respond(data)
+        if self.route.mirror:
+            asyncio.get_running_loop().call_soon(self._home.mirror, self)
+
+    def _row(self, status: int, error: str) -> Row:
+        return row_of(self, self.route.arm, self.asked, self.answered, status, error)
+
+
+class Shadow:
+    """The copy of a request, asked of another release."""
+
+    def __init__(self, home: Dispatcher, primary: Exchange, release: LiveRelease) -> None:
+        self._home = home
+        self._primary = primary
+        self._release = release
+        self._begun = time.perf_counter()
+        self._asked: Asked | None = None
+
+    def begin(self) -> None:
+        primary = self._primary
+        try:
+            asked = primary.protocol.parse(primary.request, self._release.target)
+        except RequestError:
+            self._log(400, "request", None)
+            return
+        self._asked = asked
+        flags = POSITIVE if asked.positive else 0
+        self._release.pool.ask(asked.kind, flags, asked.body, self.finish)
+
+    def finish(self, outcome: Frame | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._log(outcome.status, outcome.error, None)
+        elif outcome.status != 200:
+            self._log(outcome.status, ERRORS.get(outcome.status, "request"), None)
+        else:
+            try:
+                self._log(200, "", decode_answer(outcome.body))
+            except FrameError:
+                self._log(500, "model", None)
+
+    def _log(self, status: int, error: str, answered: Answered | None) -> None:
+        row = row_of(
+            self._primary, SHADOW, self._asked, answered, status, error,
+            release=self._release.spec.id, begun=self._begun,
+        )  # fmt: skip
+        self._home.log.append(row)
+
+
+def row_of(
+    exchange: Exchange,
+    arm: str,
+    asked: Asked | None,
+    answered: Answered | None,
+    status: int,
+    error: str,
+    *,
+    release: str = "",
+    begun: float | None = None,
+) -> Row:
+    """The log row of an answer."""
+    now = time.perf_counter()
+    request = exchange.request
+    parse = 0 if begun is not None else int(1e6 * (exchange.parsed - request.arrived))
+    total = int(1e6 * (now - (request.arrived if begun is None else begun)))
+    row: dict[str, Any] = {}
+    if asked is not None:
+        row["rows"] = asked.rows
+        if asked.kind == MATRIX:
+            row["matrix"] = asked.body
+        elif asked.kind == COLUMNS:
+            row["columns"] = asked.columns()
+        else:
+            row["entities"] = asked.columns()
+    if answered is not None:
+        if answered.read is not None:
+            row["columns"] = answered.read["features"]
+            row["happened"] = answered.read["happened"]
+        row["outputs"] = answered.outputs
+        row["width"] = answered.width
+        row["features_us"] = answered.feature_us
+        row["queue_us"] = answered.queue_us
+        row["model_us"] = answered.model_us
+    return Row(
+        exchange.at_ns,
+        exchange.prediction_id,
+        release or exchange.route.release,
+        arm,
+        exchange.route.unit,
+        request=request.body,
+        parse_us=parse,
+        total_us=total,
+        status=status,
+        error=error,
+        **row,
+    )
+
+
+def _arms(live: Live) -> set[str]:
+    return {arm.name for arm in live.router.table.arms} if live.router else set()
+
+
+def _error_of(body: bytes) -> tuple[str, str | None]:
+    document = json.loads(body)
+    return document["error"], document.get("field")

@@ -1,0 +1,1 @@
+"""What a gateway saw of each release and arm: counts and histograms that add."""

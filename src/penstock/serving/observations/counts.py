@@ -1,0 +1,140 @@
+"""Counts of one endpoint's answers by release and arm, made from rows of the prediction log.
+
+A row counts once it is in the log. Refused requests (HTTP 4xx) are the client's affair: they are
+counted, but are no errors of the arm. Predictions are counted in 20 equal bins from 0 to 1, and two
+for what is outside; features in the bins of the reference that was stored with the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy
+
+from penstock.serving.prediction_log.rows import Row
+from penstock.stats.histograms import bin_of
+
+PREDICTION_BINS = 20
+
+
+class ArmKey(NamedTuple):
+    """What counts are kept for."""
+
+    release: str
+    arm: str
+
+
+class Counts(msgspec.Struct, omit_defaults=True):
+    """Sums over some time. Adding two gives the counts of both times."""
+
+    requests: int = 0
+    rows: int = 0
+    refused: int = 0  # HTTP 4xx
+    errors: dict[str, int] = msgspec.field(default_factory=dict)  # HTTP 5xx, by class
+    statuses: dict[int, int] = msgspec.field(default_factory=dict)
+    latency: dict[int, int] = msgspec.field(default_factory=dict)  # µs, of answers, in bins
+    latency_us: int = 0  # their sum
+    model: dict[int, int] = msgspec.field(default_factory=dict)  # µs in the model
+    predictions: dict[int, int] = msgspec.field(default_factory=dict)  # -1 below 0, 20 above 1
+    prediction_sum: float = 0.0
+    prediction_squares: float = 0.0
+    features: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)  # -1: missing
+
+    def add(self, other: Counts) -> None:
+        self.requests += other.requests
+        self.rows += other.rows
+        self.refused += other.refused
+        self.latency_us += other.latency_us
+        self.prediction_sum += other.prediction_sum
+        self.prediction_squares += other.prediction_squares
+        for name in ("errors", "statuses", "latency", "model", "predictions"):
+            _add(getattr(self, name), getattr(other, name))
+        for feature, histogram in other.features.items():
+            _add(self.features.setdefault(feature, {}), histogram)
+
+
+References = Mapping[str, Mapping[str, Any]]  # release -> feature -> inner edges, ascending
+
+
+def counted(
+    rows: Iterable[Row], references: References, names: Mapping[str, Any]
+) -> dict[ArmKey, Counts]:
+    """The counts of some rows; `names` gives the features of each release, in order."""
+    found: dict[ArmKey, Counts] = {}
+    matrices: dict[ArmKey, list[Any]] = {}
+    outputs: dict[ArmKey, list[Any]] = {}
+    for row in rows:
+        key = ArmKey(row.release, row.arm)
+        counts = found.get(key)
+        if counts is None:
+            counts = found[key] = Counts()
+        counts.requests += 1
+        counts.rows += row.rows
+        counts.statuses[row.status] = counts.statuses.get(row.status, 0) + 1
+        if 400 <= row.status < 500:
+            counts.refused += 1
+            continue
+        if row.status >= 500:
+            counts.errors[row.error] = counts.errors.get(row.error, 0) + 1
+            continue
+        place = bin_of(row.total_us)
+        counts.latency[place] = counts.latency.get(place, 0) + 1
+        counts.latency_us += row.total_us
+        place = bin_of(row.model_us)
+        counts.model[place] = counts.model.get(place, 0) + 1
+        if row.outputs is not None:
+            outputs.setdefault(key, []).append((row.outputs, row.width))
+        if row.release in references:
+            matrices.setdefault(key, []).append(row)
+    for key, parts in outputs.items():
+        _count_predictions(found[key], parts)
+    for key, of_arm in matrices.items():
+        _count_features(found[key], of_arm, references[key.release], names[key.release])
+    return found
+
+
+def _count_predictions(counts: Counts, parts: list[tuple[Any, int]]) -> None:
+    """The last of a row's outputs: the positive class, where there are several."""
+    values = numpy.concatenate(
+        [numpy.frombuffer(part, float).reshape(-1, width)[:, -1] for part, width in parts]
+    )
+    values = values[numpy.isfinite(values)]
+    bins = numpy.floor(values * PREDICTION_BINS).astype(int)
+    bins[(values == 1.0)] = PREDICTION_BINS - 1
+    _add(counts.predictions, _tally(numpy.clip(bins, -1, PREDICTION_BINS)))
+    counts.prediction_sum += float(values.sum())
+    counts.prediction_squares += float((values * values).sum())
+
+
+def _count_features(
+    counts: Counts, rows: list[Row], reference: Mapping[str, Any], names: tuple[str, ...]
+) -> None:
+    for place, name in enumerate(names):
+        edges = reference.get(name)
+        if edges is None:
+            continue
+        values = numpy.concatenate([_values(row, place, len(names)) for row in rows])
+        bins = numpy.searchsorted(edges, values, side="right")
+        bins[numpy.isnan(values)] = -1
+        _add(counts.features.setdefault(name, {}), _tally(bins))
+
+
+def _values(row: Row, place: int, width: int) -> Any:
+    if row.matrix is not None:
+        return numpy.frombuffer(row.matrix, float).reshape(-1, width)[:, place]
+    if row.columns is None:
+        return numpy.empty(0)
+    return numpy.array([math.nan if v is None else v for v in row.columns[place]], dtype=float)
+
+
+def _tally(bins: Any) -> dict[int, int]:
+    numbers, counts = numpy.unique(bins, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def _add(total: dict[Any, int], more: Mapping[Any, int]) -> None:
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count

@@ -1,0 +1,50 @@
+"""Old predictions are deleted, a whole date at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from datetime import date, timedelta
+from pathlib import Path
+
+from penstock.errors import ResourceError
+from penstock.serving.prediction_log.segments import LogFolder
+
+EXPIRED = ".expired-"
+
+
+def expired(dates: Iterable[date], keep_days: int, today: date) -> list[date]:
+    """The dates of which every row is at least `keep_days` days old; none if that is 0."""
+    if keep_days <= 0:
+        return []
+    return sorted(day for day in dates if day < today - timedelta(days=keep_days))
+
+
+def delete_expired(folder: Path, keep_days: int, today: date) -> list[date]:
+    """Deletes the partitions of expired dates, and gives these. `today` is the date in UTC.
+
+    Rows that are still in segments go once they have been compacted. Raises `ResourceError`.
+    """
+    parquet = LogFolder(folder).parquet
+    partitions = {day: path for path in parquet.glob("date=*") if (day := _date_of(path))}
+    gone = expired(partitions, keep_days, today)
+    try:
+        for day in gone:
+            path = partitions[day]
+            # A name that no reader looks at: a date is there as a whole, or not at all.
+            path.rename(path.with_name(f"{EXPIRED}{path.name}"))
+        for left in parquet.glob(f"{EXPIRED}*"):
+            shutil.rmtree(left)
+    except OSError as error:
+        raise ResourceError(
+            f"old predictions cannot be deleted: {error}",
+            hint=f"see that {parquet} may be written",
+        ) from error
+    return gone
+
+
+def _date_of(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(path.name.removeprefix("date="))
+    except ValueError:
+        return None

@@ -1,0 +1,93 @@
+"""The releases of a gateway: started before they are needed, ended when they have answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.serving.live import LiveRelease
+from penstock.serving.release import EndpointFolder, ReleaseSpec
+from penstock.serving.replicas.launcher import Launcher
+from penstock.serving.replicas.pool import PoolLimits, ReplicaPool
+from penstock.serving.routing.table import RoutingTable
+from penstock.settings import ServingSettings
+
+REFERENCE = "reference.json"  # in a model's folder: bins of its features
+
+
+class Releases:
+    """Owns the replica processes."""
+
+    def __init__(
+        self,
+        folder: EndpointFolder,
+        settings: ServingSettings,
+        modules: tuple[str, ...],
+        described: Callable[[LiveRelease], None],
+    ) -> None:
+        self._launcher = Launcher(folder.replica_log, modules)
+        self._max_rows = settings.max_rows
+        self._described = described
+        self._limits = PoolLimits(
+            settings.start_timeout.total_seconds(),
+            settings.request_timeout.total_seconds(),
+            settings.hang_timeout.total_seconds(),
+            settings.max_open,
+        )
+        self._live: dict[str, LiveRelease] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def prepared(self, table: RoutingTable) -> dict[str, LiveRelease]:
+        """All releases of a table, each with its replicas ready; those that run already are kept.
+
+        Raises `PenstockError` when one does not start; then none was started.
+        """
+        started: list[LiveRelease] = []
+        try:
+            for spec in table.releases.values():
+                running = self._live.get(spec.id)
+                if running is None or running.spec != spec:
+                    started.append(await self._started(spec))
+        except BaseException:
+            for one in started:
+                await one.pool.close()
+            raise
+        fresh = {one.spec.id: one for one in started}
+        found = {name: fresh.get(name) or self._live[name] for name in table.releases}
+        for one in started:
+            self._described(one)
+        return found
+
+    async def _started(self, spec: ReleaseSpec) -> LiveRelease:
+        pool = ReplicaPool(spec, self._launcher, self._limits)
+        await pool.start()
+        reference = await asyncio.to_thread(_reference, Path(spec.path))
+        return LiveRelease.of(pool, self._max_rows, reference)
+
+    def retire_others(self, ready: Mapping[str, LiveRelease]) -> None:
+        """Ends what is no longer served, once it has answered what it was asked."""
+        kept = {id(one) for one in ready.values()}
+        for one in self._live.values():
+            if id(one) not in kept:
+                task = asyncio.create_task(one.pool.drain())
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        self._live = dict(ready)
+
+    async def close(self) -> None:
+        """Answers what was asked, and ends all processes."""
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        await asyncio.gather(*(one.pool.drain() for one in self._live.values()))
+        self._launcher.close()
+
+
+def _reference(folder: Path) -> dict[str, Any] | None:
+    """Inner edges of bins by feature, ascending."""
+    try:
+        return dict(json.loads((folder / REFERENCE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""Model processes: each version in processes of its own, behind Unix sockets."""

@@ -1,0 +1,214 @@
+"""Answers the questions that came together, inside a replica: one call of the model for all.
+
+Questions of numbers are put below each other into one matrix; entities of several requests are read
+from the online store at once. If the model fails on a batch, each question is asked alone, so that
+a bad one spoils no other.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import numpy
+
+from penstock.errors import ModelError, ServingError
+from penstock.features.vectors import Vectors
+from penstock.registry.loading import LoadedModel
+from penstock.serving.http_server.messages import RequestError, error_body
+from penstock.serving.replicas.frames import (
+    ALONE,
+    COLUMNS,
+    LOOKUP,
+    MATRIX,
+    POSITIVE,
+    Frame,
+    encode,
+    encode_answer,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NULL_VALUES: dict[str, Any] = {"bool": False, "string": "", "int32": 0, "int64": 0}
+
+
+class OnlineReader(Protocol):
+    """Reads the features of entities; one row an entity, in the order asked for."""
+
+    def read(self, asked: dict[str, list[Any]]) -> Vectors: ...
+
+    def feast_answer(self, document: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class Predictor:
+    """A model and, where it has one, its source of features."""
+
+    def __init__(self, model: LoadedModel, source: OnlineReader | None) -> None:
+        self._model = model
+        self._source = source
+        self._names = [column.name for column in model.features]
+
+    def warm_up(self) -> str:
+        """Predicts rows made from the signature: what fails now would fail for every client.
+
+        Gives why no such row could be made, or "". Raises `ModelError`, unless text features are
+        involved, for which no valid value is known.
+        """
+        row = [NULL_VALUES.get(column.type, 0.0) for column in self._model.features]
+        try:
+            for positive in (True, False):
+                self._model.outputs_of_columns([[value] for value in row], positive=positive)
+                if self._model.numeric:
+                    self._model.outputs(numpy.array([row] * 2, dtype=float), positive=positive)
+        except ModelError as error:
+            if all(column.type != "string" for column in self._model.features):
+                raise
+            return str(error)
+        return ""
+
+    def answers(self, questions: Sequence[Frame]) -> list[bytes]:
+        """A frame for each question, in order."""
+        arrived = time.perf_counter()
+        found: list[bytes] = []
+        for batch in batches(questions):
+            try:
+                if batch[0].kind == LOOKUP:
+                    found += map(self._looked_up, batch)
+                else:
+                    found += self._together(batch, arrived)
+            except Exception as error:  # noqa: BLE001 -- whatever a model raises
+                if len(batch) == 1:
+                    found.append(_refused(batch[0], error))
+                else:
+                    found += [self._alone(question, arrived) for question in batch]
+        return found
+
+    def _looked_up(self, question: Frame) -> bytes:
+        """Features alone, by Feast."""
+        if self._source is None:
+            raise RequestError(404, "this release has no online features")
+        try:
+            said = self._source.feast_answer(msgspec.msgpack.decode(question.body))
+        except Exception as error:  # noqa: BLE001 -- mostly for names unknown to Feast
+            return _refused(question, RequestError(400, str(error).splitlines()[0]))
+        return encode(question.number, LOOKUP, 0, 200, msgspec.json.encode(said, enc_hook=str))
+
+    def _alone(self, question: Frame, arrived: float) -> bytes:
+        try:
+            return self._together([question], arrived)[0]
+        except Exception as error:  # noqa: BLE001 -- whatever a model raises
+            return _refused(question, error)
+
+    def _together(self, batch: Sequence[Frame], arrived: float) -> list[bytes]:
+        """The answers of questions of one kind."""
+        begun = time.perf_counter()
+        kind, positive = batch[0].kind, bool(batch[0].flags & POSITIVE)
+        read: list[Any] = [None] * len(batch)
+        if kind == MATRIX:
+            sizes, outputs = self._of_matrices([question.body for question in batch], positive)
+            ready = begun
+        elif kind == COLUMNS:
+            parts = [msgspec.msgpack.decode(question.body) for question in batch]
+            sizes = [len(part[0]) for part in parts]
+            columns = [[v for part in parts for v in part[n]] for n in range(len(self._names))]
+            outputs, ready = self._model.outputs_of_columns(columns, positive=positive), begun
+        else:
+            sizes, vectors = self._vectors([msgspec.msgpack.decode(q.body) for q in batch])
+            ready = time.perf_counter()
+            outputs = self._model.outputs_of_columns([*vectors.columns.values()], positive=positive)
+            read = _split(vectors, sizes)
+        done = time.perf_counter()
+        feature_us, queue_us, model_us = (
+            int(1e6 * span) for span in (ready - begun, begun - arrived, done - ready)
+        )
+        made, start = [], 0
+        width = 1 if outputs.ndim == 1 else outputs.shape[1]
+        raw, step = outputs.tobytes(), 8 * width
+        for question, size, seen in zip(batch, sizes, read, strict=True):
+            part = raw[start * step : (start + size) * step]
+            body = encode_answer(size, width, part, (feature_us, queue_us, model_us), seen)
+            made.append(encode(question.number, kind, 0, 200, body))
+            start += size
+        return made
+
+    def _of_matrices(
+        self, bodies: Sequence[bytes], positive: bool
+    ) -> tuple[list[int], NDArray[numpy.float64]]:
+        width = 8 * len(self._names)
+        together = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+        matrix = numpy.frombuffer(together).reshape(-1, len(self._names))
+        return [len(body) // width for body in bodies], self._model.outputs(
+            matrix, positive=positive
+        )
+
+    def _vectors(self, asked: Sequence[dict[str, list[Any]]]) -> tuple[list[int], Vectors]:
+        if self._source is None:
+            raise RequestError(400, "this release has no online features; send rows", "entities")
+        names = [*asked[0]]
+        together = {name: [v for one in asked for v in one[name]] for name in names}
+        sizes = [len(one[names[0]]) for one in asked]
+        try:
+            vectors = self._source.read(together)
+        except Exception as error:  # whatever the store's library raises
+            raise ServingError("the online features could not be read") from error
+        if len(vectors.unknown) != sum(sizes):
+            raise ServingError(
+                f"the online store gave {len(vectors.unknown)} rows for {sum(sizes)} entities"
+            )
+        _refuse_unknown(vectors.unknown, together)
+        return sizes, vectors
+
+
+def batches(questions: Sequence[Frame]) -> list[list[Frame]]:
+    """Neighbours that may be answered in one call: of one kind, and not marked to be alone."""
+    grouped = groupby(enumerate(questions), key=_companions)
+    return [[question for _, question in group] for _, group in grouped]
+
+
+def _companions(numbered: tuple[int, Frame]) -> tuple[int, int, int]:
+    number, question = numbered
+    return question.kind, question.flags, number if question.flags & ALONE else -1
+
+
+def _split(vectors: Vectors, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """What was read, request by request: {"features": [columns], "happened": {view: times}}."""
+    parts, start = [], 0
+    for size in sizes:
+        end = start + size
+        parts.append(
+            {
+                "features": [values[start:end] for values in vectors.columns.values()],
+                "happened": {name: times[start:end] for name, times in vectors.happened.items()},
+            }
+        )
+        start = end
+    return parts
+
+
+def _refuse_unknown(unknown: Sequence[bool], asked: dict[str, list[Any]]) -> None:
+    """An entity without a single feature would be answered by a guess."""
+    if not any(unknown):
+        return
+    first = [*unknown].index(True)
+    keys = ", ".join(f"{key}={values[first]!r}" for key, values in asked.items())
+    more = f" and {sum(unknown) - 1} more" if sum(unknown) > 1 else ""
+    raise RequestError(404, f"nothing is known of {keys}{more}", next(iter(asked)))
+
+
+def _refused(question: Frame, error: Exception) -> bytes:
+    """The client learns what failed; where, only the log."""
+    status, message, field = 500, "the model failed on this request", None
+    if isinstance(error, RequestError):
+        status, message, field = error.status, error.message, error.field
+    else:
+        print("".join(traceback.format_exception(error)), flush=True)
+        if isinstance(error, ServingError):
+            status, message = 503, error.message
+        elif isinstance(error, ModelError):
+            message = error.message
+    return encode(question.number, question.kind, 0, status, error_body(message, field))

@@ -1,0 +1,85 @@
+"""The routing table of one endpoint: a versioned document, written by whoever controls it.
+
+Without a lease it holds until the next one. With a lease it holds until then; afterwards, since the
+controller is gone, all units go to the champion (the baseline) and nothing is mirrored.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from penstock.records import Record
+from penstock.serving.release import ReleaseSpec
+from penstock.serving.routing.buckets import BUCKETS, Ranges, share
+
+CHAMPION = "champion"
+PINNED = "pinned"  # a tester asked for a release by name
+
+
+class Unit(Record):
+    """What sticks to an arm.
+
+    `header` names a request header; `field` an entity key, a feature or a parameter of the
+    request. Where a request has none of them, it is a unit of its own.
+    """
+
+    header: str = ""
+    field: str = ""
+
+
+class Arm(Record):
+    """A challenger's share of the units."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")  # canary, green, b
+    release: str
+    buckets: Ranges = ()
+
+
+class Mirror(Record):
+    """A copy of a share of the requests, whose answers nobody waits for."""
+
+    release: str
+    buckets: int = Field(default=BUCKETS, ge=1, le=BUCKETS)  # of 10,000
+
+
+class RoutingTable(Record):
+    """Which release answers whom."""
+
+    format: Literal[1] = 1
+    endpoint: str
+    champion: str  # a release
+    releases: dict[str, ReleaseSpec]
+    arms: tuple[Arm, ...] = ()
+    mirror: Mirror | None = None
+    holdback: int = Field(default=0, ge=0, le=BUCKETS)  # buckets of units that never leave champion
+    unit: Unit = Unit()
+    salt: str = ""  # of the buckets; empty: the endpoint's name
+    lease_until: datetime | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> RoutingTable:
+        named = [self.champion, *(arm.release for arm in self.arms)]
+        named += [self.mirror.release] if self.mirror else []
+        unknown = [name for name in named if name not in self.releases]
+        if unknown:
+            raise ValueError(f"the release {unknown[0]!r} is routed to, but not described")
+        names = [arm.name for arm in self.arms]
+        if len({CHAMPION, PINNED, *names}) != len(names) + 2:
+            raise ValueError(f"the names of arms must differ, also from {CHAMPION}: {names}")
+        taken = [bucket for arm in self.arms for r in arm.buckets for bucket in range(*r)]
+        if len(set(taken)) != len(taken) or any(not 0 <= bucket < BUCKETS for bucket in taken):
+            raise ValueError(f"buckets 0 to {BUCKETS - 1} belong to one arm each")
+        return self
+
+    def weights(self) -> dict[str, float]:
+        """The share of each arm, as a fraction; the champion has the rest."""
+        shares = {arm.name: share(arm.buckets) / BUCKETS for arm in self.arms}
+        return {CHAMPION: 1.0 - sum(shares.values()), **shares}
+
+
+def serving_only(spec: ReleaseSpec) -> RoutingTable:
+    """One release for everybody."""
+    return RoutingTable(endpoint=spec.endpoint, champion=spec.id, releases={spec.id: spec})

@@ -1,0 +1,56 @@
+"""The socket of an endpoint."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+from penstock.errors import ServingError
+from penstock.settings import ServingSettings
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one. Raises `ServingError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServingError(
+                f"port {port} is in use by another process",
+                hint="stop that process, or set [serving] port or PENSTOCK_SERVING_PORT",
+            ) from error
+        raise ServingError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            hint="set [serving] host and port",
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
+    """Where this machine reaches the socket."""
+    scheme = "https" if tls else "http"
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def tls_context(settings: ServingSettings) -> ssl.SSLContext | None:
+    """For HTTPS; None where no certificate is set. Raises `ServingError`."""
+    if not settings.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ServingError(
+            f"the certificate {settings.tls_certificate} cannot be used: {error}",
+            hint="set [serving] tls_certificate and tls_key to PEM files that belong together",
+        ) from error
+    return context
