@@ -21,22 +21,27 @@ ROOMS = {
     "dvc": {"data"},
     "feast": {"features"},
     "great_expectations": {"validation"},
+    "grpc": {"serving"},
     "lmdb": {"features"},
     "mlflow": {"registry", "training"},
+    "opentelemetry": {"serving"},
     "optuna": {"training"},
     "polars": {"features"},
     "prefect": {"orchestrators"},
+    "prometheus_client": {"serving", "monitoring"},
     "pyspark": {"features"},
+    "ray": {"serving"},
     "redis": {"features"},
     "skops": {"registry", "training"},
-    "starlette": {"serving", "dashboard"},
-    "uvicorn": {"serving", "dashboard"},
+    "starlette": {"dashboard"},
+    "uvicorn": {"dashboard"},
+    "xgboost": {"registry"},
 }
 # tools whose import costs so much that only the function that needs them may pay for it
 HEAVY = {
     *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
-    *("redis", "skops", "sklearn", "torch"),
+    *("opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
 }
 # modules that are loaded only by the tool they belong to
 EXEMPT = {

@@ -167,6 +167,7 @@ class ServingSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)  # of staging; 0: any free one
+    ports: dict[str, int] = Field(default_factory=lambda: {"production": 8601})  # of the others
     grpc_port: int | None = Field(default=None, ge=0, le=65535)  # unset: no gRPC
     replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model
     threads: int = Field(default=1, ge=1, le=256)  # of each of them, for its numerical libraries
@@ -190,6 +191,13 @@ class ServingSettings(Section):
     log_interval: Duration = timedelta(milliseconds=100)  # between two syncs of the log
     log_retention: Duration = timedelta(0)  # older predictions are deleted; 0: kept
     log_ship: str = ""  # s3://bucket/prefix that finished parts of the log are copied to
+    otlp_endpoint: str = ""  # of an OpenTelemetry collector, http://…/v1/traces; empty: no spans
+
+    def of(self, endpoint: str) -> ServingSettings:
+        """The same with an endpoint's own port; any free one where none is set."""
+        if endpoint == "staging":
+            return self
+        return self.model_copy(update={"port": self.ports.get(endpoint, 0)})
 
 
 class LoadTestSettings(Section):

@@ -7,39 +7,54 @@ leap day, edges of windows and of ttl to the microsecond, and an entity with hal
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import os
+import shutil
+import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from feast import FeatureStore
+from feature_examples import DAY, MICROSECOND, moments
+from feature_reference import Row
 from feature_worlds import (
     BEGIN,
     SERVICE,
     TIMES,
+    UTC_TIME,
     Question,
     Shop,
     World,
+    as_frame,
+    coarse,
     differences,
+    everyone,
     moment,
-    moments,
-    pushed_frame,
+    recent,
+    table_of,
+    windows,
     worlds,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from online_backends import Settings, dynamodb_url, redis_url, settings_of
+from online_backends import NOTHING_SKIPPED, Settings, dynamodb_url, redis_url, settings_of
 
 from penstock.features.facts import facts_of
 from penstock.features.history import Asked, features_at
 
 pytestmark = pytest.mark.slow
 
+SPARK_MISSING = [
+    *(["pyspark (make spark)"] if importlib.util.find_spec("pyspark") is None else []),
+    *(["Java"] if shutil.which("java") is None else []),
+]
 RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-NOWHERE: Settings = {"type": "sqlite", "path": "online.db"}
+LMDB: Settings = {"type": "penstock.features.online_stores.lmdb.LmdbOnlineStore", "path": "online"}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +68,20 @@ def folders(tmp_path: Path) -> Iterator[Path]:
     return (tmp_path / str(number) for number in itertools.count())
 
 
+def history(store: FeatureStore, asked: Any) -> pa.Table:
+    service = store.get_feature_service(SERVICE)
+    job = store.get_historical_features(
+        entity_df=asked, features=service, full_feature_names=True
+    )
+    return job.to_arrow()
+
+
 def check(shop: Shop, world: World, found: Mapping[str, Any]) -> None:
     rows = {name: world.rows_of(view) for name, view in shop.definitions.items()}
     assert differences(found, shop.definitions.values(), rows, world.asked) == []
+
+
+# Offline
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
@@ -63,17 +89,119 @@ def check(shop: Shop, world: World, found: Mapping[str, Any]) -> None:
 def test_history_through_feast_is_the_definition(
     shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType, framed: bool
 ) -> None:
-    """One row a question, in the order of the questions, asked in Arrow or pandas."""
+    """One row a question, in the order of the questions, asked in Arrow or in pandas."""
     folder = next(folders)
     world.write(folder)
-    store = shop.opened(folder, NOWHERE)
     asked = world.questions(time)
-    frame = asked.to_pandas(types_mapper={pa.int64(): "Int64"}.get) if framed else asked
-    job = store.get_historical_features(
-        entity_df=frame, features=store.get_feature_service(SERVICE), full_feature_names=True
-    )
-    found = job.to_arrow()
-    assert found.select(["shop", "name"]).to_pylist() == asked.select(["shop", "name"]).to_pylist()
+    found = history(shop.opened(folder, LMDB), as_frame(asked) if framed else asked)
+    keys = ["shop", "name"]
+    assert found.select(keys).to_pylist() == asked.select(keys).to_pylist()
     check(shop, world, found.to_pydict())
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@given(world=worlds(), memory=st.sampled_from([1, 3_000, 2**30]))
+def test_a_join_in_any_number_of_parts_is_the_definition(
+    shop: Shop, folders: Iterator[Path], world: World, memory: int
+) -> None:
+    folder = next(folders)
+    world.write(folder)
+    found: dict[str, Any] = {}
+    for name, view in shop.definitions.items():
+        asked = Asked(
+            world.questions(), "event_timestamp", {key.name: key.name for key in view.keys}
+        )
+        columns = features_at(view, facts_of(view, folder), asked, memory).to_pydict()
+        found |= {f"{name}__{feature}": values for feature, values in columns.items()}
+    check(shop, world, found)
+
+
+# Online
+
+
+@pytest.mark.parametrize(("kind", "examples"), [("lmdb", 50), ("redis", 25), ("dynamodb", 25)])
+def test_a_vector_served_at_a_time_is_the_definition_for_what_has_arrived(
+    shop: Shop,
+    folders: Iterator[Path],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    examples: int,
+) -> None:
+    """Materialised in two steps, the second a second time, and some of it pushed."""
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=RELAXED)
+    @given(
+        world=worlds(),
+        pushed=worlds(rows=4),
+        ends=st.tuples(moments(), moments()).map(sorted),
+        later=st.sampled_from([0, 0, MICROSECOND, DAY // 2, DAY, 3 * DAY, 30 * DAY]),
+    )
+    def served(world: World, pushed: World, ends: Sequence[int], later: int) -> None:
+        folder = next(folders)
+        world.write(folder)
+        store = shop.opened(folder, settings_of(kind, request, monkeypatch))
+        middle, end = ends
+        materialise(store, BEGIN, moment(middle), at=middle)
+        materialise(store, moment(middle), moment(end), at=end)
+        materialise(store, moment(middle), moment(end), at=end)
+        events = pushable(pushed.rows, end)
+        push(store, events)
+        questions = [Question(q.shop, q.name, end + later) for q in world.asked]
+        arrived = {
+            name: [
+                row
+                for row in (
+                    *until(world.rows_of(view), end), *by_key(view, events)
+                )
+            ]
+            for name, view in shop.definitions.items()
+        }
+        found = read(store, questions, at=end + later)
+        assert differences(found, shop.definitions.values(), arrived, questions) == []
+
+    served()
+
+
+def materialise(store: FeatureStore, start: Any, end: Any, *, at: int) -> None:
+    set_clock(store, at)
+    store.materialize(start, end)
+
+
+def set_clock(store: FeatureStore, now: int) -> None:
+    store._get_provider().online_store.now = lambda: now
+
+
+def until(rows: Sequence[Row], end: int) -> list[Row]:
+    """What a materialisation up to a moment has brought."""
+    return [
+        row
+        for row in rows
+        if row.happened is not None and row.happened <= end and (row.created or 0) <= end
+    ]
+
+
+def pushable(rows: Sequence[Row], end: int) -> list[Row]:
+    """What a service may push at a moment: what has happened, and is known."""
+    return [row for row in until(rows, end) if row.created is not None]
+
+
+def by_key(view: Any, rows: Sequence[Row]) -> list[Row]:
+    return World(tuple(rows), (), UTC_TIME, ()).rows_of(view)
+
+
+def push(store: FeatureStore, rows: Sequence[Row]) -> None:
+    if rows:
+        for source in ("known_push", "plain_push"):
+            store.push(source, as_frame(table_of(rows)))
+
+
+def read(store: FeatureStore, asked: Sequence[Question], *, at: int) -> dict[str, list[Any]]:
+    set_clock(store, at)
+    keys = {"shop": [q.shop for q in asked], "name": [q.name for q in asked]}
+    service = store.get_feature_service(SERVICE)
+    answer = store.get_online_features(
+        features=service, entity_rows=keys, full_feature_names=True
+    )
+    columns: dict[str, list[Any]] = answer.to_dict()
+    return columns

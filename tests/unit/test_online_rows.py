@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import DataError
 from penstock.features.definition import Source, ViewDefinition
+from penstock.features.online_stores.latest_reader import LatestReader
 from penstock.features.online_stores.layout import Layout, Note
 from penstock.features.online_stores.lmdb import LmdbRows
 from penstock.features.online_stores.rows import (
@@ -24,10 +25,9 @@ from penstock.features.online_stores.rows import (
     OUTSIDE_MAX_AGE,
     PRESENT,
     Found,
-    LatestReader,
-    newest,
     packed,
 )
+from penstock.features.online_stores.settling import newest, settle
 from penstock.features.online_stores.writing import write_table
 
 HOUR = 3_600 * 10**9
@@ -114,15 +114,15 @@ def folders(tmp_path: Path) -> Iterator[Path]:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(writes, st.integers(1, 3), st.none() | st.integers(1, 6))
+@given(writes, st.integers(1, 3), st.none() | st.integers(1, 6), st.integers(0, 6))
 def test_writes_in_any_order_and_batches_leave_the_latest_row(
-    folders: Iterator[Path], arrived: list[Any], batch: int, ttl: int | None
+    folders: Iterator[Path], arrived: list[Any], batch: int, ttl: int | None, clock: int
 ) -> None:
-    """Once all have happened; before that a later row hides the others, as only one is kept."""
+    """At the time of the writes, and at each that follows: a row of the future hides nothing."""
     rows, about = LmdbRows(next(folders)), layout(ttl=ttl and ttl * HOUR)
     for start in range(0, len(arrived), batch):
         part = arrived[start : start + batch]
-        write_table(rows, about, table(part), "at", "known")
+        write_table(rows, about, table(part), "at", "known", clock * HOUR)
     [[held]] = rows.read_many([(about.space, about.codec.encode([[1]], 1))])
     facts = [
         reference.Row((1,), h * HOUR, None if c is None else c * HOUR, {"price": p})
@@ -133,7 +133,7 @@ def test_writes_in_any_order_and_batches_leave_the_latest_row(
         source=Source(name="s", kind="parquet", location="p"),
         ttl=timedelta(hours=ttl) if ttl else None,
     )
-    for now in (6, 9):
+    for now in range(clock, 10):
         expected = reference.latest(view, facts, (1,), now * HOUR)
         found = read(held, now * HOUR, FIELDS[:1], about.ttl)
         assert found.rows[0][0] == (expected.values["price"] if expected else None)
@@ -163,13 +163,34 @@ def test_rows_without_a_key_or_a_time_are_left_out(tmp_path: Path) -> None:
             "shop": ["a", "b", "c"],
         }
     )
-    write_table(rows, about, facts, "at", "")
+    write_table(rows, about, facts, "at", "", HOUR)
     [held] = rows.read_many([(about.space, about.codec.encode([[1, 3]], 2))])
     assert held[0] is None
     assert list(read(held[1], HOUR).rows[0]) == [3.0, "c"]
 
 
 def test_merging_keeps_what_is_newer_and_replaces_what_is_damaged() -> None:
-    combine = newest("shop:spending", [row(5, 1.0), row(5, 1.0), row(5, 1.0), row(5, 1.0)])
+    combine = newest("shop:spending", [row(5, 1.0), row(5, 1.0), row(5, 1.0), row(5, 1.0)], 9)
     old = [None, row(6, 2.0), row(5, 2.0), b"damaged"]
     assert combine([0, 1, 2, 3], old) == [row(5, 1.0), None, row(5, 1.0), row(5, 1.0)]
+
+
+def test_rows_of_the_future_are_kept_until_their_time_and_no_longer() -> None:
+    """At 3: one that is current, one of 6, one of 8; one of 7 that becomes known at 9 comes late."""
+    held = row(1, 1.0)
+    for later in (row(8, 8.0), row(6, 6.0), row(2, 2.0), row(7, 7.0, created=9)):
+        held = settle("shop:spending", held, later, 3)
+    seen = [read(held, now).rows[0][0] for now in (3, 5, 6, 7, 8, 9)]
+    assert seen == [2.0, 2.0, 6.0, 6.0, 8.0, 8.0]
+    assert settle("shop:spending", held, row(2, 3.0), 6) == settle(
+        "shop:spending", row(6, 6.0), row(8, 8.0), 6
+    )
+    assert settle("shop:spending", held, row(9, 9.0), 9) == row(9, 9.0)
+
+
+def test_a_damaged_row_of_the_future_is_named_and_gives_way() -> None:
+    held = settle("shop:spending", row(1, 1.0), row(8, 8.0), 3)
+    for broken in (held[:-1], held[:30], held + b"x"):
+        with pytest.raises(DataError, match="for key 6b6579 cannot be read"):
+            read(broken, 5)
+        assert settle("shop:spending", broken, row(2, 2.0), 3) == row(2, 2.0)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import DataError
 from penstock.features.definition import Aggregation, Source, ViewDefinition
+from penstock.features.online_stores import coverage
 from penstock.features.online_stores.layout import Layout
 from penstock.features.online_stores.lmdb import LmdbRows
 from penstock.features.online_stores.merging import write_pushed, write_source
@@ -146,6 +147,8 @@ class Online:
         fields = tuple((a.name, FEAST[a.type]) for a in view.aggregates)
         self.layout = Layout("shop", view.name, (("user", "INT64"),), fields, None, view)
         self.rows = LmdbRows(folder)
+        birth = coverage.begin(self.rows, self.layout, "born")
+        coverage.finish(self.rows, self.layout, birth, coverage.BEGINNING, self.now)
         self.source: list[Event] = []
         self.pushed: list[Event] = []
 
@@ -166,8 +169,10 @@ class Online:
 
     def read(self, user: int, at: int) -> dict[str, Any]:
         key = self.layout.codec.encode([[user]], 1)
+        reader = TailReader(self.layout, self.layout.fields)
+        key += reader.beside
         [rows] = self.rows.read_many([(self.layout.space, key)])
-        found = TailReader(self.layout, self.layout.fields, lambda: True).read(rows, key, at)
+        found = reader.read(rows, key, at)
         return {
             name: codec_of(kind).python(value)
             for (name, kind), value in zip(self.layout.fields, found.rows[0], strict=True)

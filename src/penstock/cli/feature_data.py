@@ -32,7 +32,15 @@ def materialize(options: argparse.Namespace) -> int:
     end = _time(options.end) if options.end else datetime.now(UTC)
     start = _time(options.start) if options.start else None
     every = _span(options.every) if options.every else None
-    done = backfill(project_of(options), start, end, every, options.view, quiet=options.json)
+    done = backfill(
+        project_of(options),
+        start,
+        end,
+        every,
+        options.view,
+        again=options.force,
+        quiet=options.json,
+    )
     if options.json:
         print_json([interval._asdict() for interval in done])
     else:

@@ -64,7 +64,7 @@ def show_view(options: argparse.Namespace) -> int:
 
 
 def apply_features(options: argparse.Namespace) -> int:
-    from penstock.features.catalogue import consumers, registered
+    from penstock.features.catalogue import consumers, declared, registered
     from penstock.features.changes import changes
     from penstock.features.feast_objects import compiled
     from penstock.features.store import apply, prepared_store
@@ -72,7 +72,7 @@ def apply_features(options: argparse.Namespace) -> int:
     project = project_of(options)
     found = compiled(project.module("features"), project.root)
     store = prepared_store(project)
-    changed = changes(registered(store), found.definitions, consumers(store))
+    changed = changes(registered(store), declared(found), consumers(store))
     if not options.json:
         for change in changed:
             print(("! " if change.breaks else "  ") + str(change))

@@ -13,7 +13,6 @@ from typing import Any
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import ServingError, UsageError
-from penstock.project import STAGING
 
 TIMEOUT = 60.0  # seconds
 
@@ -21,10 +20,10 @@ TIMEOUT = 60.0  # seconds
 def predict(options: argparse.Namespace) -> int:
     from penstock.serving.endpoint import status
 
-    running = status(project_of(options).endpoint(STAGING))
+    running = status(project_of(options).endpoint(options.endpoint))
     if not running.live:
         raise ServingError(
-            "the staging endpoint is not running",
+            f"the endpoint {options.endpoint} is not running",
             hint="`penstock run` or `penstock serve` starts it",
         )
     question = _question(options)

@@ -7,28 +7,28 @@ import argparse
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
 from penstock.errors import ServingError
-from penstock.project import STAGING
 
 
 def serve(options: argparse.Namespace) -> int:
     from penstock.serving import endpoint
 
     project = project_of(options)
-    folder = project.endpoint(STAGING)
+    folder = project.endpoint(options.endpoint)
     if options.stop:
         was = endpoint.status(folder)
         endpoint.stop(folder)
         if options.json:
-            print_json({"endpoint": STAGING, "was": was.state, "state": "stopped"})
+            print_json({"endpoint": options.endpoint, "was": was.state, "state": "stopped"})
         else:
             print("nothing to stop" if was.state == "stopped" else f"stopped {was.url}")
         return 0
-    place = endpoint.place_of(project, STAGING)
+    place = endpoint.place_of(project, options.endpoint)
     if endpoint.table_of(place) is None:
         raise ServingError(
-            "nothing was deployed to staging yet", hint="`penstock run` deploys what passes"
+            f"nothing was deployed to {options.endpoint} yet",
+            hint="`penstock run` deploys what passes to staging",
         )
-    settings = project.settings.serving
+    settings = project.settings.serving.of(options.endpoint)
     if options.port is not None:
         settings = settings.model_copy(update={"port": options.port})
     running = endpoint.status(folder)

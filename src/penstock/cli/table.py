@@ -139,10 +139,13 @@ COMMANDS: tuple[Command, ...] = (
         "Fill the online store from the sources",
         "penstock.cli.feature_data:materialize",
         (
-            Option("--start", metavar="TIME", help="(default: where the last time ended)"),
+            Option("--start", metavar="TIME", help="(default: what the online store lacks)"),
             Option("--end", metavar="TIME", help="(default: now)"),
             Option("--every", metavar="SPAN", help="in intervals such as 7d, each done for good"),
             Option("--view", action="append", metavar="VIEW", help="only this; may be repeated"),
+            Option(
+                "--force", action="store_true", help="also what is there: rows that came late"
+            ),
         ),
         "Goes on after an interruption; done twice, it changes nothing.",
     ),
@@ -183,18 +186,68 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "serve",
-        "Serve the staging endpoint in the foreground, or stop the one in the background",
+        "Serve an endpoint in the foreground, or stop the one in the background",
         "penstock.cli.serve:serve",
         (
+            Option("--endpoint", metavar="NAME", default="staging", help="(default: staging)"),
             Option("--stop", action="store_true", help="end the endpoint after its last request"),
             Option("--port", type=int, metavar="PORT", help="instead of [serving] port"),
         ),
     ),
     Command(
+        "endpoints list",
+        "List the endpoints: what they serve, and which gateways serve them",
+        "penstock.cli.endpoints:list_endpoints",
+    ),
+    Command(
+        "endpoints show",
+        "Show an endpoint: its releases, arms, replicas and gateways",
+        "penstock.cli.endpoints:show_endpoint",
+        (Option("endpoint", metavar="NAME", nargs="?", default="staging"),),
+    ),
+    Command(
+        "endpoints routes",
+        "Show an endpoint's routing table as it was published",
+        "penstock.cli.endpoints:show_routes",
+        (Option("endpoint", metavar="NAME", nargs="?", default="staging"),),
+    ),
+    Command(
+        "predictions list",
+        "List what an endpoint answered, the latest first",
+        "penstock.cli.predictions:list_predictions",
+        (
+            Option("--endpoint", metavar="NAME", default="staging", help="(default: staging)"),
+            Option("--since", metavar="TIME|SPAN", default="1h", help="(default: 1h)"),
+            Option("--release", metavar="ID", help="only what this release answered"),
+            Option("--limit", type=int, metavar="N", default=20, help="(default: 20)"),
+        ),
+    ),
+    Command(
+        "predictions show",
+        "Show one prediction: its features, its output, where the time went",
+        "penstock.cli.predictions:show_prediction",
+        (
+            Option("id", metavar="ID", help="as the answer gave it"),
+            Option("--endpoint", metavar="NAME", help="(default: all)"),
+        ),
+    ),
+    Command(
+        "predictions export",
+        "Write predictions to a file",
+        "penstock.cli.predictions:export_predictions",
+        (
+            Option("--endpoint", metavar="NAME", default="staging", help="(default: staging)"),
+            Option("--since", metavar="TIME|SPAN", default="1d", help="(default: 1d)"),
+            Option("--release", metavar="ID", help="only what this release answered"),
+            Option("--output", metavar="FILE", required=True, help="Parquet, or CSV"),
+        ),
+    ),
+    Command(
         "predict",
-        "Ask the staging endpoint",
+        "Ask an endpoint",
         "penstock.cli.predict:predict",
         (
+            Option("--endpoint", metavar="NAME", default="staging", help="(default: staging)"),
             Option(
                 "values",
                 nargs="*",

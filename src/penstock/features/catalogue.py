@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from penstock.errors import PenstockError
+from penstock.features.changes import Computed
 from penstock.features.definition import FEEDS_TAG, ViewDefinition
+from penstock.features.feast_objects import Compiled
 from penstock.features.feast_views import definition_of, described_by_feast
+from penstock.features.filled import covered_spans
 from penstock.features.store import repository
+from penstock.records import digest_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Entry:
 
     definition: ViewDefinition
     services: tuple[str, ...]  # that draw on it
-    materialised_until: Any = None  # datetime, UTC; none: never
+    materialised_until: datetime | None = None  # UTC; none: nothing is online
 
 
 def entries(store: Any, root: Path) -> dict[str, Entry]:
@@ -30,14 +36,61 @@ def entries(store: Any, root: Path) -> dict[str, Entry]:
             continue
         definition = definition_of(view) or described_by_feast(view, repository(root))
         services = tuple(s for s, listed in using.items() if any(v == view.name for v, _ in listed))
-        found[view.name] = Entry(definition, services, view.most_recent_end_time)
+        found[view.name] = Entry(definition, services, _filled_until(store, view))
     return found
 
 
-def registered(store: Any) -> dict[str, ViewDefinition]:
-    """The definitions of Penstock's own views, as Feast's registry has them."""
-    found = {view.name: definition_of(view) for view in store.list_feature_views()}
-    return {name: definition for name, definition in found.items() if definition}
+def _filled_until(store: Any, view: Any) -> datetime | None:
+    """As the online store says; where it cannot be reached, as Feast's registry has it."""
+    try:
+        there = covered_spans(store, view)
+    except PenstockError:
+        until: datetime | None = view.most_recent_end_time
+        return until
+    return there[-1][1] if there else None
+
+
+def registered(store: Any) -> dict[str, ViewDefinition | Computed]:
+    """What Feast's registry has: Penstock's own views, and all that are computed on demand."""
+    return _described([*store.list_feature_views(), *store.list_on_demand_feature_views()])
+
+
+def declared(found: Compiled) -> dict[str, ViewDefinition | Computed]:
+    """The same of the declarations."""
+    return _described(found.objects)
+
+
+def _described(objects: Iterable[Any]) -> dict[str, ViewDefinition | Computed]:
+    """Feast objects by name, as far as they are such views."""
+    from feast import FeatureView, OnDemandFeatureView
+
+    described: dict[str, ViewDefinition | Computed] = {}
+    for one in objects:
+        if isinstance(one, OnDemandFeatureView):
+            described[one.name] = _computed(one)
+        elif isinstance(one, FeatureView) and (definition := definition_of(one)):
+            described[one.name] = definition
+    return described
+
+
+def _computed(view: Any) -> Computed:
+    inputs = [
+        f"{projection.name}.{field.name}"
+        for projection in view.source_feature_view_projections.values()
+        for field in projection.features
+    ]
+    asked = [
+        f"{field.name}: {field.dtype}"
+        for source in view.source_request_sources.values()
+        for field in source.schema
+    ]
+    made = view.feature_transformation
+    return Computed(
+        features={field.name: str(field.dtype) for field in view.features},
+        mode=str(view.mode),
+        code=digest_of(getattr(made, "udf_string", "") or str(made)),
+        inputs=tuple(sorted(inputs + asked)),
+    )
 
 
 def consumers(store: Any) -> Mapping[str, list[tuple[str, str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from penstock.features.definition import ViewDefinition
+from penstock.features.definition import Transformation, ViewDefinition
 
 ASPECTS = {  # of a view: a change of one changes every feature of it
     "keys": "the keys",
@@ -15,6 +15,19 @@ ASPECTS = {  # of a view: a change of one changes every feature of it
     "ttl": "the ttl",
     "resolution": "the resolution",
 }
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A view whose features are computed when they are asked for."""
+
+    features: Mapping[str, str]  # their types
+    mode: str  # of the function: pandas, python, …
+    code: str  # the digest of the function's source
+    inputs: tuple[str, ...]  # features of other views, and what the request brings
+
+
+Described = ViewDefinition | Computed
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,8 @@ class Change:
 
 
 def changes(
-    before: Mapping[str, ViewDefinition],
-    after: Mapping[str, ViewDefinition],
+    before: Mapping[str, Described],
+    after: Mapping[str, Described],
     services: Mapping[str, Sequence[tuple[str, str]]],
 ) -> list[Change]:
     """From what is registered to what is declared; `services` lists (view, feature) by name."""
@@ -58,10 +71,16 @@ def changes(
     return found
 
 
-def _meanings(view: ViewDefinition | None) -> dict[str, dict[str, str]]:
+def _meanings(view: Described | None) -> dict[str, dict[str, str]]:
     """Of each feature, all that decides its values, as words."""
     if view is None:
         return {}
+    if isinstance(view, Computed):
+        computed = {
+            "the function": f"{view.mode} of digest {view.code[:12]}",
+            "the inputs": ", ".join(view.inputs),
+        }
+        return {name: computed | {"the type": kind} for name, kind in view.features.items()}
     shared = {words: _words(getattr(view, name)) for name, words in ASPECTS.items()}
     shared["the source"] = f"{view.source.location} by {view.source.timestamp}" + (
         f" and {view.source.created}" if view.source.created else ""
@@ -83,7 +102,10 @@ def _meanings(view: ViewDefinition | None) -> dict[str, dict[str, str]]:
 def _words(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{column.name}: {column.type}" for column in value)
-    return str(getattr(value, "text", None) or value or "none")
+    if isinstance(value, Transformation):
+        is_query = value.mode == "sql"
+        return value.text if is_query else f"{value.text} of digest {value.digest[:12]}"
+    return str(value or "none")
 
 
 def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ values or new ones, and doing it again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 from feast.infra.common.materialization_job import (
+    MaterializationJob,
     MaterializationJobStatus,
     MaterializationTask,
 )
@@ -27,10 +29,9 @@ from feast.utils import _convert_arrow_to_proto
 
 from penstock.features.facts import view_rows
 from penstock.features.feast_views import definition_of, is_parquet, source_of
-from penstock.features.materialise import Filling, first_needed
+from penstock.features.materialise import BEGINNING, Filling, first_needed
+from penstock.features.spans import gaps
 from penstock.settings import in_utc
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DuckDBComputeEngineConfig(FeastConfigBaseModel):
@@ -58,12 +59,34 @@ class DuckDBComputeEngine(ComputeEngine):
         return self._feast().get_historical_features(registry, task)
 
     def _materialize_one(self, registry: Any, task: MaterializationTask, **_: Any) -> Any:
-        view = task.feature_view
-        if definition_of(view) is None and not is_parquet(view):
-            return self._feast()._materialize_one(registry, task)
+        """As Feast asks for it; for windows also what they need and the store has not got."""
+        start, end = _interval(task)
+        definition = definition_of(task.feature_view)
+        if definition is not None and definition.aggregates and not self._stock:
+            there = self.online_store.covered(self.repo_config, task.feature_view)
+            missing = gaps(first_needed(definition, end), end, there)
+            start = min([start, *(low for low, _ in missing)])
+        return self.fill(registry, replace(task, start_time=start, end_time=end))
+
+    def fill(self, registry: Any, task: MaterializationTask) -> MaterializationJob:
+        """Brings the rows of a task's interval, as far as it is past, and no others.
+
+        What the store holds is noted when it is done.
+        """
+        view, (start, end) = task.feature_view, _interval(task)
+        with self._noted(view, start, end):
+            if definition_of(view) is None and not is_parquet(view):
+                job = self._feast()._materialize_one(registry, task)
+                if error := job.error():
+                    raise error
+                return job
+            self._fill(view, start, end, task.tqdm_builder or _unwatched)
         name = f"{view.name}-{task.start_time}-{task.end_time}"
-        self._fill(view, task)
         return LocalMaterializationJob(name, MaterializationJobStatus.SUCCEEDED)
+
+    def _noted(self, view: Any, start: datetime, end: datetime) -> AbstractContextManager[None]:
+        store = self.online_store
+        return nullcontext() if self._stock else store.filling(self.repo_config, view, start, end)
 
     def _feast(self) -> LocalComputeEngine:
         return LocalComputeEngine(
@@ -73,18 +96,13 @@ class DuckDBComputeEngine(ComputeEngine):
             backend="pandas",
         )
 
-    def _fill(self, view: Any, task: MaterializationTask) -> None:
-        settings = self.repo_config.offline_store
+    def _fill(self, view: Any, start: datetime, end: datetime, progress: Any) -> None:
         repository = Path(self.repo_config.repo_path)
-        root = Path(getattr(settings, "root", "") or repository)
-        start, end = in_utc(task.start_time), in_utc(task.end_time)
-        if task.disable_event_timestamp:
-            start, end = EPOCH, datetime.now(UTC)
+        root = Path(getattr(self.repo_config.offline_store, "root", "") or repository)
         definition, rows = source_of(view, repository, root)
-        if definition.aggregates and not view.materialization_intervals:
-            start = min(start, first_needed(definition, end))
+        if definition.aggregates and self._stock:  # which shall forget what no window holds now
+            start = min(start, first_needed(definition, start))
         filling = Filling(definition, rows, start, end)
-        progress = task.tqdm_builder or _unwatched
         with progress(rows.count()) as bar:
             for table in self.written(filling, root, finished=self._stock):
                 self._write(view, filling, table)
@@ -114,6 +132,15 @@ class DuckDBComputeEngine(ComputeEngine):
             store.write_events(config, view, table, filling.start, filling.end)
         else:
             store.write_latest(config, view, table, source.timestamp, source.created)
+
+
+def _interval(task: MaterializationTask) -> tuple[datetime, datetime]:
+    """Of a task, as far as it is past; all of the past where it has none."""
+    now = datetime.now(UTC)
+    if task.disable_event_timestamp:
+        return BEGINNING, now
+    end = min(in_utc(task.end_time), now)
+    return min(in_utc(task.start_time), end), end
 
 
 def _unwatched(_: int) -> Any:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from penstock.errors import DataError, ProjectError
-from penstock.features.catalogue import consumers, registered
+from penstock.features.catalogue import consumers, declared, registered
 from penstock.features.changes import changes
 from penstock.features.declarations import BatchSource
 from penstock.features.feast_objects import compiled
@@ -103,7 +103,7 @@ def _from_feast(
     until = _write_sources(project.root, module, visible)
     progress("applying the feature definitions")
     found = compiled(module, project.root)
-    for change in changes(registered(store), found.definitions, consumers(store)):
+    for change in changes(registered(store), declared(found), consumers(store)):
         if change.breaks:
             progress(f"a served feature changes: {change}")
     apply(store, project, found)

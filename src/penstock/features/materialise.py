@@ -1,7 +1,8 @@
 """Which rows an interval of time brings to the online store.
 
 The interval is closed. Rows that were created in it count too, however long ago they happened, and
-rows created after its end do not exist yet.
+rows created after its end do not exist yet. No interval ends in the future: what is dated later
+than now comes with a later one.
 """
 
 from __future__ import annotations
@@ -12,23 +13,38 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import Facts, between
 from penstock.features.kernels.latest import latest_of_each
 from penstock.features.kernels.windows import aggregates_at
 from penstock.features.partitions import POSITION, in_parts, parts_for
+from penstock.settings import in_utc
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1678, 1, 1, tzinfo=UTC)  # of all time: online rows hold none before
+SLACK = timedelta(days=1)  # for readers whose clock is behind that of the one who materialises
 AT = "__at"
 
 
 def first_needed(view: ViewDefinition, end: datetime) -> datetime:
-    """The earliest event that a window may still hold at the end."""
+    """Since when a view's windows need events, at the end and from then on."""
     if any(a.window is None for a in view.aggregates):
-        return EPOCH
+        return BEGINNING
     longest = max(a.window + a.offset for a in view.aggregates if a.window is not None)
-    return end - longest - view.resolution
+    return end - longest - view.resolution - SLACK
+
+
+def first_event(facts: Facts, timestamp: str) -> datetime | None:
+    """When the earliest row happened; none where there are no rows."""
+    earliest: datetime | None = None
+    for batch in facts.batches((timestamp,)):
+        found = pc.min(batch[timestamp])
+        moment = found.cast(pa.timestamp("us", found.type.tz), safe=False).as_py()
+        if moment is not None:
+            moment = in_utc(moment)
+            earliest = min(earliest or moment, moment)
+    return earliest
 
 
 @dataclass(frozen=True)
@@ -92,8 +108,8 @@ class Filling:
         happened = between(self.facts, source.timestamp, self.start, self.end)
         if not source.created:
             return happened
-        before = between(self.facts, source.timestamp, EPOCH - timedelta(days=36_500), self.end)
+        before = between(self.facts, source.timestamp, BEGINNING, self.end)
         created = between(self.facts, source.created, self.start, self.end)
-        exists = between(self.facts, source.created, EPOCH - timedelta(days=36_500), self.end)
+        exists = between(self.facts, source.created, BEGINNING, self.end)
         unknown = self.facts.column(source.created).is_null()
         return (happened | (before & created)) & (exists | unknown)

@@ -31,6 +31,12 @@ class LoadedModel:
     features: tuple[Column, ...]
     scorer: Scorer
     required: frozenset[str] = frozenset()  # features that a client must send
+    positional: bool = False  # MLflow's signature is one tensor, whose columns have no names
+
+    @property
+    def whole(self) -> bool:
+        """Whether `outputs` are classes, which are whole numbers."""
+        return self.scorer.classes
 
     @cached_property
     def numeric(self) -> bool:
@@ -111,7 +117,9 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
             f"the {described.flavor} model in {folder} cannot be loaded: {error}",
             hint="was it saved with another version of the library?",
         ) from error
-    return LoadedModel(described.flavor, described.features, scorer, described.required)
+    return LoadedModel(
+        described.flavor, described.features, scorer, described.required, described.positional
+    )
 
 
 def conform(frame: pandas.DataFrame, features: tuple[Column, ...]) -> pandas.DataFrame:

@@ -56,6 +56,7 @@ class ModelFolder:
     data: bytes  # of the one file that the loader reads, already verified
     features: tuple[Column, ...]
     required: frozenset[str]  # features that a client must send
+    positional: bool  # the signature is one tensor, whose columns have no names
     predict: str  # the function that MLflow's pyfunc calls; empty: the flavor's own
 
 
@@ -93,9 +94,11 @@ def read_model_folder(folder: Path, digest: str) -> ModelFolder:
     flavor, configuration = _flavor(manifest)
     _refuse_code(manifest["flavors"], flavor, files)
     name = _data_file(flavor, configuration, files)
-    features, required = _features(manifest)
+    features, required, positional = _features(manifest)
     predict = str(manifest["flavors"].get("python_function", {}).get("predict_fn") or "")
-    return ModelFolder(flavor, (folder / name).read_bytes(), features, required, predict)
+    return ModelFolder(
+        flavor, (folder / name).read_bytes(), features, required, positional, predict
+    )
 
 
 def _manifest(file: Path) -> dict[str, Any]:
@@ -159,14 +162,15 @@ def _data_file(flavor: str, configuration: dict[str, Any], files: list[PurePosix
     return name
 
 
-def _features(manifest: dict[str, Any]) -> tuple[tuple[Column, ...], frozenset[str]]:
+def _features(manifest: dict[str, Any]) -> tuple[tuple[Column, ...], frozenset[str], bool]:
     """From the signature; a signature of tensors has no names, so `metadata.features` gives them.
 
     `mlflow.pytorch.log_model(..., metadata={"features": [{"name": "age", "type": "double"}]})`
     """
     try:
         signature = json.loads((manifest.get("signature") or {}).get("inputs") or "[]")
-        if signature and all(column.get("type") == "tensor" for column in signature):
+        positional = bool(signature) and all(c.get("type") == "tensor" for c in signature)
+        if positional:
             signature = (manifest.get("metadata") or {}).get("features") or []
         columns = tuple(
             Column(name=str(column["name"]), type=ARROW_TYPES[column["type"]])
@@ -184,4 +188,4 @@ def _features(manifest: dict[str, Any]) -> tuple[tuple[Column, ...], frozenset[s
             hint="save with signature=infer_signature(features, predictions); for tensors also "
             'metadata={"features": [{"name": ..., "type": ...}, ...]}',
         )
-    return columns, required
+    return columns, required, positional

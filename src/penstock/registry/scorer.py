@@ -22,6 +22,7 @@ class Scorer:
     matrix: OfMatrix | None = None  # `outputs` of features that are all numbers, without a frame
     # The probability from `outputs`, where it is in there.
     positive_of: OfMatrix | None = None
+    classes: bool = False  # `outputs` are classes
 
 
 def unchanged(outputs: Any) -> Any:

@@ -32,7 +32,7 @@ def fitted(model: Any, _: tuple[Column, ...] = (), predict: str = PROBABILITIES)
         )
     if predict == PROBABILITIES:
         return Scorer(_positive_of(model), model.predict_proba, None, lambda both: both[:, 1])
-    return Scorer(_positive_of(model), model.predict)
+    return Scorer(_positive_of(model), model.predict, classes=True)
 
 
 def _positive_of(model: Any) -> OfFrame:

@@ -31,6 +31,7 @@ from penstock.serving.replicas.frames import (
 from penstock.serving.replicas.pool import Failure
 from penstock.serving.routing.routes import Route
 from penstock.serving.routing.table import CHAMPION
+from penstock.serving.tracing import Tracing
 
 PIN_HEADER = b"x-penstock-release"
 SHADOW = "shadow"
@@ -50,12 +51,20 @@ class Dispatcher:
     """Everything a request needs. One for each gateway process."""
 
     def __init__(
-        self, live: Live, access: Access, log: LogWriter, *, ack_after_log: bool, mirror_open: int
+        self,
+        live: Live,
+        access: Access,
+        log: LogWriter,
+        *,
+        ack_after_log: bool,
+        mirror_open: int,
+        tracing: Tracing | None = None,
     ) -> None:
         self.live = live
         self.log = log
         self.mirrored = Mirrored()
         self.ack_after_log = ack_after_log
+        self.tracing = tracing
         self._access = access
         self._mirror_open = mirror_open
         self._prefix = secrets.token_hex(8)
@@ -199,6 +208,9 @@ class Exchange:
 
     def _leave(self, row: Row, data: bytes) -> None:
         home = self._home
+        if home.tracing is not None:
+            about = {"release": row.release, "arm": row.arm, "prediction_id": row.prediction_id}
+            home.tracing.record(self.request, row.status, about)
         if home.ack_after_log and row.status == 200:
             if not home.log.append(row, lambda: self._respond(data)):
                 self.request.respond(self.protocol.refuse(503, "the log is full", None, {}))

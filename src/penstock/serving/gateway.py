@@ -30,11 +30,13 @@ from penstock.serving.access import Access, RateLimit, require_keys
 from penstock.serving.config import GatewayConfig, settings_digest
 from penstock.serving.dispatch import Dispatcher
 from penstock.serving.feedback import FeedbackLog
+from penstock.serving.grpc_front import serve_grpc
 from penstock.serving.http_server.connection import Limits, Server, protocol
 from penstock.serving.live import Live, LiveRelease
 from penstock.serving.lookups import Lookups
 from penstock.serving.metrics import Metrics
 from penstock.serving.observations.writer import Observer
+from penstock.serving.prediction_log.upkeep import keep_up
 from penstock.serving.prediction_log.writer import LogWriter
 from penstock.serving.release import EndpointFolder, EndpointStatus
 from penstock.serving.releases import Releases
@@ -42,6 +44,7 @@ from penstock.serving.routing.routes import Router
 from penstock.serving.routing.source import TableSource, Versioned
 from penstock.serving.sockets import bind, tls_context, url_of
 from penstock.serving.surface import Surface
+from penstock.serving.tracing import Tracing
 from penstock.state import observations, routes
 from penstock.state.database import open_state
 
@@ -80,6 +83,20 @@ class Gateway:
         modules = config.ahead.modules if config.ahead else ()
         self._releases = Releases(self._folder, settings, modules, self._described)
         self._source = TableSource(self._state, config.endpoint, self._folder.table_file)
+        self._access = Access(key.get_secret_value() for key in settings.keys)
+        self._tracing = (
+            Tracing(settings.otlp_endpoint, f"penstock-{config.endpoint}")
+            if settings.otlp_endpoint
+            else None
+        )
+        self._dispatcher = Dispatcher(
+            self._live,
+            self._access,
+            self._log,
+            ack_after_log=settings.ack_after_log,
+            mirror_open=MIRROR_OPEN,
+            tracing=self._tracing,
+        )
         self._server = self._assembled()
         self._stopping = asyncio.Event()
         self._status = EndpointStatus(
@@ -91,14 +108,6 @@ class Gateway:
 
     def _assembled(self) -> Server:
         settings = self._config.settings
-        access = Access(key.get_secret_value() for key in settings.keys)
-        dispatcher = Dispatcher(
-            self._live,
-            access,
-            self._log,
-            ack_after_log=settings.ack_after_log,
-            mirror_open=MIRROR_OPEN,
-        )
         limits = Limits(
             int(settings.max_body_mb * 1_000_000),
             settings.read_timeout.total_seconds(),
@@ -106,12 +115,14 @@ class Gateway:
         )
         server = Server(lambda request: surface.handle(request), limits)
         surface = Surface(
-            dispatcher,
-            access,
+            self._dispatcher,
+            self._access,
             RateLimit(settings.rate_limit, settings.rate_burst),
             FeedbackLog(self._folder.feedback),
             Lookups(self._live),
-            Metrics(self._live, self._observer.totals, dispatcher.mirrored, self._log, server),
+            Metrics(
+                self._live, self._observer.totals, self._dispatcher.mirrored, self._log, server
+            ),
         )
         return server
 
@@ -126,13 +137,22 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._say(state="starting")
+        grpc = await serve_grpc(self._config.settings, self._dispatcher, self._access)
+        reached = f"{self._config.settings.host}:{grpc.port}" if grpc else ""
+        self._say(state="starting", grpc=reached)
         listener = await loop.create_server(protocol(self._server), sock=self._port, ssl=self._tls)
         watcher = asyncio.create_task(self._watch())
         watcher.add_done_callback(lambda _: self._stopping.set())  # one that sees nothing must end
-        others = [asyncio.create_task(self._sweep()), asyncio.create_task(self._keep_saying())]
+        background = (
+            self._sweep(),
+            self._keep_saying(),
+            keep_up(self._folder.predictions, self._config.settings),
+        )
+        others = [asyncio.create_task(one) for one in background]
         try:
             await self._stopping.wait()
+            if grpc is not None:
+                await grpc.server.stop(self._config.settings.request_timeout.total_seconds())
             await self._leave(listener)
         finally:
             for task in (watcher, *others):
@@ -141,6 +161,8 @@ class Gateway:
             await self._releases.close()
             await asyncio.to_thread(self._log.close)
             await asyncio.to_thread(self._observer.close)
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             self._say(state="stopped", live="")
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
             raise error

@@ -33,6 +33,7 @@ class ReleaseSpec(Record):
     replicas: int = Field(ge=1)
     threads: int = Field(default=1, ge=1)  # of each replica
     memory: int = Field(default=0, ge=0)  # bytes a replica may take; 0: no limit
+    unknown_entity: Literal["refuse", "null"] = "refuse"  # null: all its features are missing
     trusted_types: tuple[str, ...] = ()
     features: FeatureSource | None = None  # None: clients send the features themselves
 
@@ -43,6 +44,7 @@ class EndpointStatus(Record):
     state: Literal["starting", "live", "failed", "stopped"]
     pid: int = 0
     url: str = ""
+    grpc: str = ""  # host:port, where gRPC is spoken
     release: str = ""  # its champion
     revision: int = 0  # of the routing table that this is about
     live: str = ""  # the champion that answers; after a failed replacement, the one before

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from penstock.registry.reference import read_reference
 from penstock.serving.live import LiveRelease
 from penstock.serving.release import EndpointFolder, ReleaseSpec
 from penstock.serving.replicas.launcher import Launcher
 from penstock.serving.replicas.pool import PoolLimits, ReplicaPool
 from penstock.serving.routing.table import RoutingTable
 from penstock.settings import ServingSettings
-
-REFERENCE = "reference.json"  # in a model's folder: bins of its features
 
 
 class Releases:
@@ -64,8 +61,9 @@ class Releases:
     async def _started(self, spec: ReleaseSpec) -> LiveRelease:
         pool = ReplicaPool(spec, self._launcher, self._limits)
         await pool.start()
-        reference = await asyncio.to_thread(_reference, Path(spec.path))
-        return LiveRelease.of(pool, self._max_rows, reference)
+        reference = await asyncio.to_thread(read_reference, Path(spec.path))
+        edges = {name: one["edges"] for name, one in reference.items()}
+        return LiveRelease.of(pool, self._max_rows, edges)
 
     def retire_others(self, ready: Mapping[str, LiveRelease]) -> None:
         """Ends what is no longer served, once it has answered what it was asked."""
@@ -83,11 +81,3 @@ class Releases:
             await asyncio.wait(self._retiring)
         await asyncio.gather(*(one.pool.drain() for one in self._live.values()))
         self._launcher.close()
-
-
-def _reference(folder: Path) -> dict[str, Any] | None:
-    """Inner edges of bins by feature, ascending."""
-    try:
-        return dict(json.loads((folder / REFERENCE).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None

@@ -38,6 +38,7 @@ class InputSchema:
 
     features: tuple[Column, ...]
     required: frozenset[str] = field(default_factory=frozenset)
+    positional: bool = False  # MLflow's signature is one tensor, whose columns have no names
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -108,6 +109,8 @@ class InputSchema:
                     refuse_value(column, number, "is missing")
             elif problem := check(value, column.type):
                 refuse_value(column, number, problem)
+            elif column.type in LARGEST:
+                value = float(value)  # whole numbers of any size are written as numbers
             checked.append(value)
         return checked
 

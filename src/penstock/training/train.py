@@ -17,6 +17,7 @@ from penstock.errors import SettingsError
 from penstock.gates.metrics import require_metric, score
 from penstock.project import Project
 from penstock.records import DatasetVersion, FeatureSet, TrainedModel
+from penstock.registry.reference import write_reference
 from penstock.state.artifacts import keep
 from penstock.training import tracking
 from penstock.training.flavors import flavor_of, importance, probabilities, save
@@ -82,6 +83,7 @@ def train_model(job: Job) -> TrainedModel:
 
 def _saved(model: Any, example: pd.DataFrame, folder: Path, trusted: tuple[str, ...]) -> None:
     save(model, example.head(100), folder, trusted)
+    write_reference(example, folder)
 
 
 def _fit(train: Train, part: TrainingSet, params: Mapping[str, Any]) -> Any:

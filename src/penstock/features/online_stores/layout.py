@@ -60,10 +60,25 @@ class Layout:
         if self.definition is None:
             return ""
         if self.aggregated:
-            return self.definition.digest
+            return _of_used_columns(self.definition).digest
         means = self.definition.source.model_dump(mode="json", exclude={"columns"})
         made = self.definition.transformation
         return digest_of([means, made and made.model_dump(mode="json")])
+
+    @cached_property
+    def meaning(self) -> str:
+        """The digest of all that decides what rows hold: what was brought before was less."""
+        return digest_of([self.keys, self.digest, self.schema])
+
+
+def _of_used_columns(view: ViewDefinition) -> ViewDefinition:
+    """The definition without columns of the source that nothing is made of; they come and go."""
+    if view.transformation:  # which may use any
+        return view
+    source = view.source
+    used = {*(key.name for key in view.keys), source.timestamp, source.created, *view.inputs}
+    columns = tuple(column for column in source.columns if column.name in used)
+    return view.model_copy(update={"source": source.model_copy(update={"columns": columns})})
 
 
 def layout_of(project: str, view: Any) -> Layout:

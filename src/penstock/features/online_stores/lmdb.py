@@ -6,8 +6,9 @@ In feature_store.yaml:
       type: penstock.features.online_stores.lmdb.LmdbOnlineStore
       path: online        # a folder, relative to that of feature_store.yaml
 
-Readers take no locks and see a write as soon as it is committed. The folder must be on a local
-disk, as LMDB asks. Loaded as a Feast plugin only.
+Readers take no locks and see a write as soon as it is committed; where the file was deleted or
+replaced, they find out within a tenth of a second. The folder must be on a local disk, as LMDB
+asks. Loaded as a Feast plugin only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +34,19 @@ MAX_READERS = 1024
 LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
 NOTES = bytes(16)  # leads the keys of notes
 
-_environments: dict[str, Any] = {}  # by folder: py-lmdb opens none twice in one process
+LOOKED_AFTER = 0.1  # seconds that a reader may take an opened file for the one in the folder
+
+
+@dataclass(slots=True)
+class _Opened:
+    """An LMDB environment, and which file that is."""
+
+    environment: Any
+    file: tuple[int, int]  # device and inode
+    looked: float  # when the folder was last found to hold that file; as `time.monotonic`
+
+
+_opened: dict[str, _Opened] = {}  # by folder: py-lmdb opens none twice in one process
 _opening = threading.Lock()
 
 
@@ -41,8 +56,8 @@ def _close_all() -> None:
     Closing it in the child instead would free the places of the parent's readers in LMDB's table.
     """
     _opening.acquire()
-    while _environments:
-        _environments.popitem()[1].close()
+    while _opened:
+        _opened.popitem()[1].environment.close()
 
 
 os.register_at_fork(
@@ -88,7 +103,7 @@ class LmdbRows:
             return self._read(asked)
 
     def _read(self, asked: Sequence[tuple[str, Sequence[bytes | None]]]) -> list[list[Row]]:
-        begun = self._environment().begin()
+        begun = self._environment(LOOKED_AFTER).begin()
         try:
             get = begun.get
             found: list[list[Row]] = []
@@ -138,7 +153,7 @@ class LmdbRows:
     def teardown(self) -> None:
         """Empties the file, which stays: other processes may have it open."""
         with self._writing() as writing:
-            writing.drop(self._environment().open_db(txn=writing), delete=False)
+            writing.drop(self._environment(float("inf")).open_db(txn=writing), delete=False)
 
     def _prefix(self, space: str) -> bytes:
         """Leads the keys of a space; 128 bits of a hash, so no two spaces share one."""
@@ -146,14 +161,27 @@ class LmdbRows:
             self._prefixes[space] = hashlib.sha256(space.encode()).digest()[:16]
         return self._prefixes[space]
 
-    def _environment(self) -> Any:
-        there = _environments.get(self._folder)
-        if there is None:
-            with _opening:
-                there = _environments.get(self._folder) or self._open()
-        return there
+    def _environment(self, patience: float = 0.0) -> Any:
+        """That of the file in the folder, as it was at most so many seconds ago."""
+        there = _opened.get(self._folder)
+        if there is not None and time.monotonic() - there.looked < patience:
+            return there.environment
+        with _opening:
+            there = _opened.get(self._folder)
+            if there is None or there.file != self._file():
+                # Not closed: others may be reading it. It is when the last of them is done.
+                there = _opened[self._folder] = self._open()
+            there.looked = time.monotonic()
+            return there.environment
 
-    def _open(self) -> Any:
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            about = os.stat(f"{self._folder}/data.mdb")
+        except OSError:
+            return None
+        return about.st_dev, about.st_ino
+
+    def _open(self) -> _Opened:
         import lmdb
 
         try:
@@ -169,8 +197,8 @@ class LmdbRows:
             environment.reader_check()  # frees what killed readers hold on to
         except (lmdb.Error, OSError) as error:
             raise self._refused(error) from error
-        _environments[self._folder] = environment
-        return environment
+        about = os.stat(f"{self._folder}/data.mdb")
+        return _Opened(environment, (about.st_dev, about.st_ino), 0.0)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:

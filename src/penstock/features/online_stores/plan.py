@@ -33,14 +33,17 @@ class Part:
     keys: KeyCodec
     columns_of_keys: tuple[str, ...]  # for each of the codec's names, as the request calls it
     columns: Columns
-    reader: Any  # `rows.LatestReader` or `tail_reader.TailReader`
+    reader: Any  # `latest_reader.LatestReader` or `tail_reader.TailReader`
 
     def keys_of(self, asked: Entities) -> list[Key]:
-        """The keys of the entities asked; null where a part is."""
+        """The keys of the entities asked, null where a part is, and those the reader adds."""
         if len(self.columns_of_keys) == 1:
-            return self.keys.column(0, asked[self.columns_of_keys[0]])
-        count = len(next(iter(asked.values())))
-        return self.keys.encode([asked[name] for name in self.columns_of_keys], count)
+            keys = self.keys.column(0, asked[self.columns_of_keys[0]])
+        else:
+            count = len(next(iter(asked.values())))
+            keys = self.keys.encode([asked[name] for name in self.columns_of_keys], count)
+        keys += self.reader.beside
+        return keys
 
 
 @dataclass(frozen=True, slots=True)

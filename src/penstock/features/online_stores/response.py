@@ -31,7 +31,8 @@ class PackedResponse(OnlineResponse):
     """Feast's `OnlineResponse` over stored values.
 
     Beside what Feast's own says: a status tells a null value (NULL_VALUE) and one that is beyond
-    its ttl (OUTSIDE_MAX_AGE, and null) from an unknown entity (NOT_FOUND).
+    its ttl (OUTSIDE_MAX_AGE, and null) from an unknown entity, and from a window of which the store
+    has not been filled with all events (NOT_FOUND, and null).
     """
 
     def __init__(
@@ -105,11 +106,14 @@ class PackedResponse(OnlineResponse):
         for columns, found in self._parts:
             times = [Timestamp(seconds=t // SECOND, nanos=t % SECOND) for t in found.happened]
             rows = zip(*found.rows, strict=True)
-            for name, codec, column in zip(columns.names, columns.codecs, rows, strict=True):
+            both = zip(columns.names, columns.codecs, rows, strict=True)
+            unfilled = [NOT_FOUND] * len(found.rows)
+            for place, (name, codec, column) in enumerate(both):
+                states = unfilled if place in found.unfilled else found.presence
                 answer.metadata.feature_names.val.append(name)
                 answer.results.add(
                     values=map(codec.proto, column),
-                    statuses=_statuses(found.presence, column),
+                    statuses=_statuses(states, column),
                     event_timestamps=times,
                 )
         return answer

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -20,17 +21,20 @@ from feast.repo_config import RepoConfig
 
 from penstock.errors import DataError
 from penstock.features.definition import FEEDS_TAG
+from penstock.features.online_stores import coverage
 from penstock.features.online_stores.backend import RowStore
+from penstock.features.online_stores.feeding import FedViews, raw_events
+from penstock.features.online_stores.latest_reader import LatestReader
 from penstock.features.online_stores.layout import Fields, Layout, Note, layout_of
 from penstock.features.online_stores.plan import Plans
 from penstock.features.online_stores.response import PackedResponse
-from penstock.features.online_stores.rows import NOT_FOUND, PRESENT, LatestReader
+from penstock.features.online_stores.rows import NOT_FOUND, PRESENT
 from penstock.features.online_stores.values import codec_of
 from penstock.features.online_stores.writing import (
-    EPOCH,
     Written,
     admit,
-    events_table,
+    as_datetime,
+    moment,
     write_protos,
     write_table,
 )
@@ -49,7 +53,7 @@ class PackedOnlineStore(OnlineStore):
         self._config: RepoConfig | None = None
         self._opened: RowStore | None = None
         self._plans = Plans(self._reader)
-        self._registry: Any = None  # a FeatureStore, for what is pushed
+        self._fed = FedViews()
 
     @abstractmethod
     def open_rows(self, config: RepoConfig) -> RowStore:
@@ -113,14 +117,16 @@ class PackedOnlineStore(OnlineStore):
         fields = tuple((name, kinds[name]) for name in names)
         rows = self._rows(config)
         keys = [layout.codec.of_proto(key) for key in entity_keys]
+        reader = self._reader(layout, fields)
+        keys += reader.beside
         [read] = rows.read_many([(layout.space, keys)])
-        found = self._reader(layout, fields).read(read, keys, self.now())
+        found = reader.read(read, keys, self.now())
         codecs = [codec_of(kind) for _, kind in fields]
         answer: list[tuple[datetime | None, dict[str, Any] | None]] = []
         for values, state, happened in zip(found.rows, found.presence, found.happened, strict=True):
             there = state == PRESENT or (state == NOT_FOUND and any(v is not None for v in values))
             protos = {n: c.proto(v) for n, c, v in zip(names, codecs, values, strict=True)}
-            when = None if state == NOT_FOUND else EPOCH + timedelta(microseconds=happened // 1000)
+            when = None if state == NOT_FOUND else as_datetime(happened)
             answer.append((when, protos if there else None))
         return answer
 
@@ -155,7 +161,7 @@ class PackedOnlineStore(OnlineStore):
                     hint="push events to its source; or materialise with Penstock's batch engine",
                 )
             admit(self._rows(config), layout)
-            write_protos(self._rows(config), layout, data)
+            write_protos(self._rows(config), layout, data, self.now())
         if progress:
             progress(len(data))
 
@@ -171,12 +177,15 @@ class PackedOnlineStore(OnlineStore):
         """
         layout = layout_of(config.project, view)
         admit(self._rows(config), layout)
-        write_table(self._rows(config), layout, table, happened, created)
+        write_table(self._rows(config), layout, table, happened, created, self.now())
 
     def write_events(
         self, config: RepoConfig, view: Any, table: pa.Table, start: datetime, end: datetime
     ) -> None:
-        """Keeps the source's events of an interval: of (start, end] it has the last word."""
+        """Keeps the source's events of an interval: of (start, end] it has the last word.
+
+        A window gives a value when `filling` has noted that all of its events are there.
+        """
         from penstock.features.online_stores.merging import write_source
 
         layout = layout_of(config.project, view)
@@ -192,38 +201,34 @@ class PackedOnlineStore(OnlineStore):
         write_pushed(self._rows(config), layout, table, self.now())
 
     def _feed(self, config: RepoConfig, fed: str, raw: Layout, data: Sequence[Written]) -> None:
-        from penstock.features.facts import transformed
-
-        view, layout = self._fed(config, fed)
-        definition = layout.definition
-        if definition is None:
-            raise DataError(
-                f"feature view {fed!r}, which {raw.view!r} feeds, is none of Penstock's",
-                hint="apply the features again",
-            )
-        root = Path(getattr(config.offline_store, "root", "") or config.repo_path)
-        table = transformed(definition, events_table(definition, raw, data), root)
-        source = definition.source
+        view, layout = self._fed.find(config, fed, self._rows(config))
+        definition, table = raw_events(config, raw, layout, data)
         if definition.aggregates:
             self.push_events(config, view, table)
         else:
+            source = definition.source
             self.write_latest(config, view, table, source.timestamp, source.created)
 
-    def _fed(self, config: RepoConfig, name: str) -> tuple[Any, Layout]:
-        """A view of the registry, which is read again where the store knows a newer definition."""
-        from feast import FeatureStore
+    # What is covered
 
-        if self._registry is None or self._registry.config is not config:
-            # Feast 0.67 takes a relative registry from the current folder unless it is told.
-            self._registry = FeatureStore(repo_path=str(config.repo_path or ""), config=config)
-        registry = self._registry.registry
-        view = registry.get_feature_view(name, config.project, allow_cache=True)
-        layout = layout_of(config.project, view)
-        text = self._rows(config).get_note(layout.space)
-        if text is None or Note.from_json(layout.space, text).differs(layout):
-            view = registry.get_feature_view(name, config.project, allow_cache=False)
-            layout = layout_of(config.project, view)
-        return view, layout
+    @contextlib.contextmanager
+    def filling(
+        self, config: RepoConfig, view: Any, start: datetime, end: datetime
+    ) -> Iterator[None]:
+        """Around the writing of all rows of an interval, which is noted as covered at the end.
+
+        Raises `DataError` where rows may have been lost meanwhile; then nothing is noted.
+        """
+        rows, layout = self._rows(config), layout_of(config.project, view)
+        admit(rows, layout)
+        birth = coverage.begin(rows, layout, secrets.token_hex(8))
+        yield
+        coverage.finish(rows, layout, birth, moment(start), moment(end))
+
+    def covered(self, config: RepoConfig, view: Any) -> list[tuple[datetime, datetime]]:
+        """The spans of event time of which the store has all rows, in order; UTC."""
+        spans = coverage.covered_spans(self._rows(config), layout_of(config.project, view))
+        return [(as_datetime(start), as_datetime(end)) for start, end in spans]
 
     # What there is
 
@@ -239,7 +244,7 @@ class PackedOnlineStore(OnlineStore):
         """Drops views that are gone, and those whose stored rows no longer mean what they did."""
         rows = self._rows(config)
         for view in tables_to_delete:
-            rows.drop(f"{config.project}:{view.name}")
+            self._drop(rows, f"{config.project}:{view.name}")
         for view in tables_to_keep:
             layout = layout_of(config.project, view)
             text = rows.get_note(layout.space)
@@ -250,7 +255,7 @@ class PackedOnlineStore(OnlineStore):
                     layout.view,
                     why,
                 )
-                rows.drop(layout.space)
+                self._drop(rows, layout.space)
                 note = Note.of(layout)
             if text is None or note.with_schema(layout).to_json() != text:
                 rows.put_note(layout.space, note.with_schema(layout).to_json())
@@ -261,8 +266,13 @@ class PackedOnlineStore(OnlineStore):
         """Deletes the rows of the project's views; in LMDB, those of all that share the folder."""
         rows = self._rows(config)
         for view in tables:
-            rows.drop(f"{config.project}:{view.name}")
+            self._drop(rows, f"{config.project}:{view.name}")
         rows.teardown()
+
+    @staticmethod
+    def _drop(rows: RowStore, space: str) -> None:
+        coverage.forget(rows, space)  # first, as a store may delete rows one after the other
+        rows.drop(space)
 
     def _rows(self, config: RepoConfig) -> RowStore:
         if self._opened is None or config is not self._config:
@@ -270,12 +280,10 @@ class PackedOnlineStore(OnlineStore):
         return self._opened
 
     def _reader(self, layout: Layout, fields: Fields) -> Any:
-        assert self._opened is not None
         if layout.aggregated:
             from penstock.features.online_stores.tail_reader import TailReader
 
-            rows, space = self._opened, layout.space
-            return TailReader(layout, fields, lambda: rows.get_note(space) is not None)
+            return TailReader(layout, fields)
         reader = LatestReader(layout.space, fields, layout.ttl, self._schemas(layout.space))
         reader.knows(layout.schema, layout.fields)
         return reader

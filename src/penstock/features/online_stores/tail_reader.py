@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from penstock.features.definition import Aggregation
 from penstock.features.online_stores.backend import Row
 from penstock.features.online_stores.columns import stored_column
+from penstock.features.online_stores.coverage import BEGINNING, COVERED, coverage_of
 from penstock.features.online_stores.events import Events, Ints, known_since
 from penstock.features.online_stores.layout import FORMAT, Layout, nanoseconds
 from penstock.features.online_stores.rows import NOT_FOUND, PRESENT, TAIL, Found, Values, damaged
@@ -29,6 +30,7 @@ from penstock.features.online_stores.tails import (
 )
 from penstock.features.online_stores.values import codec_of
 
+UNCOVERED = 2**63  # later than every window begins
 ZERO = ("count", "sum", "count_distinct")  # of nothing; all other functions are null
 
 
@@ -36,14 +38,15 @@ class TailReader:
     """Reads some features of the rows of one view of aggregates.
 
     An entity without a row has no events: its counts and sums are 0, all else null, as offline. But
-    where the store has no note of the view, it may have been emptied: then all are null.
+    windows that begin before what is covered, as the row under `beside` says it, may lack events:
+    they are null, and `Found.unfilled`.
     """
 
-    def __init__(
-        self, layout: Layout, fields: Sequence[tuple[str, str]], noted: Callable[[], bool]
-    ) -> None:
+    beside = (COVERED,)
+
+    def __init__(self, layout: Layout, fields: Sequence[tuple[str, str]]) -> None:
         assert layout.definition is not None
-        self._layout, self._noted = layout, noted
+        self._layout = layout
         self._view = layout.definition
         by_name = {a.name: a for a in self._view.aggregates}
         self._features = [by_name[name] for name, _ in fields]
@@ -82,19 +85,54 @@ class TailReader:
         ]
         self._pick = itemgetter(*places) if len(places) > 1 else lambda flat: (flat[places[0]],)
         self._empty: Values = tuple(map(_of_nothing, self._features))
+        # How far back each feature reaches; none: to the beginning.
+        self._reach = [
+            None if a.window is None else nanoseconds(a.window + a.offset) for a in self._features
+        ]
+        spans = [reach for reach in self._reach if reach is not None]
+        self._furthest = None if None in self._reach else max(spans, default=0)
+        self._covered: tuple[Row, int] = (None, UNCOVERED)
 
     def read(self, rows: Sequence[Row], keys: Sequence[bytes | None], now: int) -> Found:
-        """Raises `DataError` for a row that is damaged or of a newer version."""
-        edges = [self._edge(now, window) for window in self._windows]
+        """Reads rows, of which the last is that of what is covered.
+
+        Raises `DataError` for a row that is damaged or of a newer version.
+        """
+        *rows, covered = rows
+        since = self._covered[1] if covered == self._covered[0] else self._learn(covered)
+        unfilled = () if since <= self._begin(now, self._furthest) else self._unfilled(since, now)
+        if not unfilled:
+            return self._read(rows, keys, now)
+        if len(unfilled) == len(self._features):
+            rows = [None] * len(rows)
+        found = self._read(rows, keys, now)
+        found.rows = [_without(values, unfilled) for values in found.rows]
+        found.unfilled = unfilled
+        return found
+
+    def _learn(self, covered: Row) -> int:
+        """Since when all is known."""
+        about = coverage_of(self._layout, covered)
+        since = about.since if about else None
+        self._covered = (covered, UNCOVERED if since is None else since)
+        return self._covered[1]
+
+    def _begin(self, now: int, reach: int | None) -> int:
+        """The moment from which on all must be known."""
+        return BEGINNING if reach is None else self._edge(now, reach)
+
+    def _unfilled(self, since: int, now: int) -> Sequence[int]:
+        """The features whose windows begin before that moment."""
+        return [p for p, reach in enumerate(self._reach) if self._begin(now, reach) < since]
+
+    def _read(self, rows: Sequence[Row], keys: Sequence[bytes | None], now: int) -> Found:
+        edges = [None if window is None else self._edge(now, window) for window in self._windows]
         found = Found([], [], [])
         slow: list[int] = []
-        nobody = None
         for place, row in enumerate(rows):
             state, when = NOT_FOUND, 0
             if row is None:
-                if nobody is None:
-                    nobody = self._empty if self._noted() else self._unknown
-                values = nobody
+                values = self._empty
             else:
                 try:
                     form, kind, _, schema, known, count, clean = HEADER.unpack_from(row)
@@ -156,10 +194,8 @@ class TailReader:
             for number, (place, letter) in zip(numbers, self._numbers, strict=True)
         ]
 
-    def _edge(self, at: int, window: int | None) -> int | None:
+    def _edge(self, at: int, window: int) -> int:
         """The last moment before a window."""
-        if window is None:
-            return None
         edge = at - window
         return edge - edge % self._resolution if self._resolution else edge
 
@@ -223,8 +259,9 @@ class TailReader:
     ) -> tuple[Ints, Ints]:
         """The events of a feature's window, for each entity."""
         end = now - nanoseconds(feature.offset)
-        window = None if feature.window is None else nanoseconds(feature.window)
-        edge = self._edge(end, window)
+        edge = None
+        if feature.window is not None:
+            edge = self._edge(end, nanoseconds(feature.window))
         left, right = bounds[:-1].copy(), bounds[1:].copy()
         for number, (a, b) in enumerate(pairwise(bounds)):
             happened = seen.happened[a:b]
@@ -232,6 +269,10 @@ class TailReader:
             if edge is not None:
                 left[number] = a + np.searchsorted(happened, edge, "right")
         return left, np.maximum(left, right)
+
+
+def _without(values: Values, places: Sequence[int]) -> Values:
+    return tuple(None if place in places else value for place, value in enumerate(values))
 
 
 def _of_nothing(feature: Aggregation) -> Any:

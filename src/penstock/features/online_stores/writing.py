@@ -15,7 +15,8 @@ from penstock.features.online_stores.backend import RowStore
 from penstock.features.online_stores.columns import nanoseconds, stored_column
 from penstock.features.online_stores.keys import Key
 from penstock.features.online_stores.layout import Layout, Note
-from penstock.features.online_stores.rows import NEVER, STAMP, STAMP_AT, newest, packed
+from penstock.features.online_stores.rows import NEVER, packed
+from penstock.features.online_stores.settling import newest, settle
 from penstock.features.online_stores.values import Ext, codec_of
 
 BATCH_ROWS = 10_000
@@ -41,8 +42,11 @@ def admit(rows: RowStore, layout: Layout) -> None:
         rows.put_note(layout.space, note.with_schema(layout).to_json())
 
 
-def write_protos(rows: RowStore, layout: Layout, written: Sequence[Written]) -> None:
-    """Keeps each row that is the newest of its entity. Features that are not given are missing."""
+def write_protos(rows: RowStore, layout: Layout, written: Sequence[Written], now: int) -> None:
+    """Keeps each row that is the newest of its entity, or will be; `now` in nanoseconds since 1970.
+
+    Features that are not given are missing.
+    """
     codecs = [(name, codec_of(kind)) for name, kind in layout.fields]
     keys, values, happened, created = [], [], [], []
     for entity, features, when, known in written:
@@ -51,11 +55,12 @@ def write_protos(rows: RowStore, layout: Layout, written: Sequence[Written]) -> 
         happened.append(moment(when))
         created.append(NEVER if known is None else moment(known))
     foreign = any(type(value) is Ext for row in values for value in row)
-    _merge(rows, layout, keys, packed(layout.schema, happened, created, values, foreign=foreign))
+    made = packed(layout.schema, happened, created, values, foreign=foreign)
+    _merge(rows, layout, keys, made, now)
 
 
 def write_table(
-    rows: RowStore, layout: Layout, table: pa.Table, happened: str, created: str
+    rows: RowStore, layout: Layout, table: pa.Table, happened: str, created: str, now: int
 ) -> None:
     """The same of an Arrow table: key columns, the features, and times; `created` may be empty.
 
@@ -78,11 +83,11 @@ def write_table(
         keys = [key or b"" for key in layout.codec.of_table(table)]
         table = table.take(pa.array(sorted(range(len(keys)), key=keys.__getitem__)))
     for start in range(0, table.num_rows, BATCH_ROWS):
-        _write_batch(rows, layout, table.slice(start, BATCH_ROWS), happened, created)
+        _write_batch(rows, layout, table.slice(start, BATCH_ROWS), happened, created, now)
 
 
 def _write_batch(
-    rows: RowStore, layout: Layout, table: pa.Table, happened: str, created: str
+    rows: RowStore, layout: Layout, table: pa.Table, happened: str, created: str, now: int
 ) -> None:
     what = f"feature view {layout.view!r}, column"
     when = nanoseconds(table[happened], f"{what} {happened!r}")
@@ -101,26 +106,23 @@ def _write_batch(
     )
     values = zip(*columns, strict=True) if columns else iter([()] * len(when))
     made = packed(layout.schema, when.tolist(), known.tolist(), values, foreign=foreign)
-    _merge(rows, layout, layout.codec.of_table(table), made)
+    _merge(rows, layout, layout.codec.of_table(table), made, now)
 
 
-def _merge(rows: RowStore, layout: Layout, keys: Sequence[Key], made: Sequence[bytes]) -> None:
+def _merge(
+    rows: RowStore, layout: Layout, keys: Sequence[Key], made: Sequence[bytes], now: int
+) -> None:
     """One row a key is handed on: the newest, of equal ones the last."""
     chosen: dict[bytes, bytes] = {}
     for key, row in zip(keys, made, strict=True):
         if key is None:
             continue
         there = chosen.get(key)
-        if there is None or _stamp(there) <= _stamp(row):
-            chosen[key] = row
+        chosen[key] = row if there is None else settle(layout.space, there, row, now)
     places, ordered = list(chosen), list(chosen.values())
     for start in range(0, len(places), BATCH_ROWS):
         part = slice(start, start + BATCH_ROWS)
-        rows.merge(layout.space, places[part], newest(layout.space, ordered[part]))
-
-
-def _stamp(row: bytes) -> tuple[Any, ...]:
-    return STAMP.unpack_from(row, STAMP_AT)
+        rows.merge(layout.space, places[part], newest(layout.space, ordered[part], now))
 
 
 def moment(time: Any) -> int:
@@ -129,6 +131,11 @@ def moment(time: Any) -> int:
         return int(time.as_unit("ns").value)
     aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return int((aware - EPOCH) // timedelta(microseconds=1)) * 1_000
+
+
+def as_datetime(moment: int) -> datetime:
+    """The inverse, to the microsecond; UTC."""
+    return EPOCH + timedelta(microseconds=moment // 1_000)
 
 
 def events_table(

@@ -33,6 +33,7 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
         replicas=settings.serving.replicas,
         threads=settings.serving.threads,
         memory=settings.serving.memory,
+        unknown_entity=settings.serving.unknown_entity,
         trusted_types=settings.training.trusted_types,
         features=_feature_source(context, features),
     )

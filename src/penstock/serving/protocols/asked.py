@@ -66,12 +66,3 @@ class Protocol:
     name: str  # predict, invocations, open-inference
     parse: Parse
     refuse: Refuse
-
-
-def outputs_of(answered: Answered) -> list[Any]:
-    """Numbers (n,), or lists of numbers where the model gives several a row."""
-    flat = answered.outputs.tolist()
-    width = answered.width
-    if width == 1:
-        return flat
-    return [flat[start : start + width] for start in range(0, len(flat), width)]

@@ -23,7 +23,7 @@ from penstock.serving.http_server.messages import (
     RequestError,
     answer,
 )
-from penstock.serving.protocols.asked import Asked, Context, Protocol, Target, outputs_of
+from penstock.serving.protocols.asked import Asked, Context, Protocol, Target
 from penstock.serving.protocols.mlflow_csv import read_csv
 from penstock.serving.protocols.mlflow_decoders import decoder_of
 from penstock.serving.protocols.mlflow_json import read_json
@@ -94,7 +94,7 @@ def render(answered: Answered, context: Context) -> bytes:
 
     MLflow's answer has no place for the prediction id, which feedback needs; it is in a header.
     """
-    body = _encode({"predictions": outputs_of(answered)})
+    body = _encode({"predictions": answered.values()})
     request_id = context.request_id.encode("latin-1")
     return OK % (len(body), request_id, context.prediction_id.encode()) + body
 

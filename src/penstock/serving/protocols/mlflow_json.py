@@ -97,7 +97,7 @@ def _by_name(
 
 def _is_positional(schema: InputSchema) -> bool:
     """Whether the signature is a tensor: a matrix of rows, whose columns have no names."""
-    return bool(getattr(schema, "positional", False))
+    return schema.positional
 
 
 def _by_position(name: str, rows: Sequence[Any], schema: InputSchema) -> Table:

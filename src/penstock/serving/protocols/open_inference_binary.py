@@ -116,7 +116,7 @@ _OK = (
 ) % (BYTES, LENGTH_HEADER.encode())
 
 
-def ok_binary(document: bytes, tensor: memoryview, request_id: bytes) -> bytes:
+def ok_binary(document: bytes, tensor: memoryview[float], request_id: bytes) -> bytes:
     """All bytes of an answer whose tensor follows the JSON."""
     head = _OK % (len(document) + tensor.nbytes, len(document), request_id)
     return b"".join((head, document, tensor))

@@ -226,4 +226,4 @@ def check_outputs(names: Sequence[str]) -> None:
 
 def shape_of(answered: Answered) -> tuple[int, ...]:
     """Of the output: [rows], or [rows, width] where the model gives several numbers a row."""
-    return (answered.rows,) if answered.width == 1 else (answered.rows, answered.width)
+    return answered.shape

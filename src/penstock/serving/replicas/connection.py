@@ -17,7 +17,7 @@ Answer = Callable[[Frame], None]
 class Waiting:
     """A question on its way, from the pool's acceptance to its end."""
 
-    __slots__ = ("asked", "attempts", "body", "done", "flags", "kind", "owner")
+    __slots__ = ("asked", "attempts", "body", "done", "flags", "kind")
 
     def __init__(self, kind: int, flags: int, body: bytes, done: Callable[[Any], None]) -> None:
         self.kind = kind
@@ -26,7 +26,6 @@ class Waiting:
         self.done: Callable[[Any], None] | None = done  # with a Frame or a Failure; None: ended
         self.asked = time.perf_counter()
         self.attempts = 0
-        self.owner: Replica | None = None  # the replica that owes the answer
 
 
 class Replica(asyncio.Protocol):
@@ -45,6 +44,7 @@ class Replica(asyncio.Protocol):
         self._transport: Any = None  # not asyncio.Transport: uvloop's are not of asyncio's class
         self._decoder = Decoder()
         self._waiting: dict[int, Waiting] = {}
+        self._unsent: list[bytes] = []
         self._numbers = itertools.count(1)
         self._sign_of_life = 0.0
 
@@ -63,8 +63,15 @@ class Replica(asyncio.Protocol):
         if not self._waiting:
             self._sign_of_life = time.perf_counter()
         self._waiting[number] = waiting
-        waiting.owner = self
-        self._transport.write(encode(number, waiting.kind, waiting.flags, 0, waiting.body))
+        frame = encode(number, waiting.kind, waiting.flags, 0, waiting.body)
+        if not self._unsent:  # one write for all that comes in this turn of the loop
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(frame)
+
+    def _send(self) -> None:
+        frames, self._unsent = self._unsent, []
+        if self.alive:
+            self._transport.write(b"".join(frames))
 
     def silent_for(self, now: float) -> float:
         """Seconds since it owes an answer and gave none."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 HEADER = struct.Struct("<QBBHI")  # number, kind, flags, status, length of the body
-ANSWER = struct.Struct("<IIIIII")  # rows, outputs a row, 3 times in µs, length of what was read
+ANSWER = struct.Struct("<IIBIIII")  # rows, outputs a row, form, 3 times in µs, length of the rest
 MAX_BODY = 1 << 30
 
 # Kinds of questions.
@@ -21,6 +21,10 @@ MATRIX: Final = 1  # float64, little-endian, row after row, in the signature's o
 COLUMNS: Final = 2  # MessagePack: a list of values for each feature, in the signature's order
 ENTITIES: Final = 3  # MessagePack: {key or request column: list of values}
 LOOKUP: Final = 4  # MessagePack: a question to Feast; the answer is JSON as Feast's server gives it
+
+# The form of outputs, which MLflow's protocol keeps.
+NESTED: Final = 1  # a list for each row, though it may hold one number: shape (rows, k)
+WHOLE: Final = 2  # whole numbers, such as classes
 
 # Flags of questions.
 ALONE: Final = 1  # not in one batch with others, since it may have killed a replica
@@ -48,7 +52,22 @@ class Answered(NamedTuple):
     feature_us: int  # reading online features
     queue_us: int  # between arrival and the model's start
     model_us: int  # in the model, of the whole batch
-    read: dict[str, Any] | None  # the features that were read: see `Read` of the predictor
+    read: dict[str, Any] | None  # the features that were read: see `_split` of the predictor
+    form: int = 0  # NESTED, WHOLE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        nested = self.width > 1 or self.form & NESTED
+        return (self.rows, self.width) if nested else (self.rows,)
+
+    def values(self) -> list[Any]:
+        """A number for each row, or a list of them."""
+        flat: list[Any] = self.outputs.tolist()
+        if self.form & WHOLE:
+            flat = [int(value) for value in flat]
+        if len(self.shape) == 1:
+            return flat
+        return [flat[start : start + self.width] for start in range(0, len(flat), self.width)]
 
 
 def encode(number: int, kind: int, flags: int, status: int, body: bytes) -> bytes:
@@ -59,17 +78,22 @@ def encode(number: int, kind: int, flags: int, status: int, body: bytes) -> byte
 
 
 def encode_answer(
-    rows: int, width: int, outputs: bytes, times: tuple[int, int, int], read: Any = None
+    rows: int,
+    width: int,
+    form: int,
+    outputs: bytes,
+    times: tuple[int, int, int],
+    read: Any = None,
 ) -> bytes:
     """The body of a frame of status 200."""
     kept = b"" if read is None else msgspec.msgpack.encode(read)
-    return ANSWER.pack(rows, width, *times, len(kept)) + outputs + kept
+    return ANSWER.pack(rows, width, form, *times, len(kept)) + outputs + kept
 
 
 def decode_answer(body: bytes) -> Answered:
     """Raises `FrameError` unless the lengths agree."""
     try:
-        rows, width, feature_us, queue_us, model_us, kept = ANSWER.unpack_from(body)
+        rows, width, form, feature_us, queue_us, model_us, kept = ANSWER.unpack_from(body)
     except struct.error as error:
         raise FrameError(f"an answer of {len(body)} bytes") from error
     end = ANSWER.size + 8 * rows * width
@@ -77,7 +101,7 @@ def decode_answer(body: bytes) -> Answered:
         raise FrameError(f"an answer of {len(body)} bytes; expected {end + kept}")
     outputs = memoryview(body)[ANSWER.size : end].cast("d")
     read = msgspec.msgpack.decode(body[end:]) if kept else None
-    return Answered(rows, width, outputs, feature_us, queue_us, model_us, read)
+    return Answered(rows, width, outputs, feature_us, queue_us, model_us, read, form)
 
 
 class Decoder:

@@ -74,7 +74,7 @@ class Launcher:
             if replica is None:
                 job.kill()
         features = tuple(Column(**column) for column in said["features"])
-        schema = InputSchema(features, frozenset(said["required"]))
+        schema = InputSchema(features, frozenset(said["required"]), said["positional"])
         return Launched(replica, schema, said["flavor"])
 
     def close(self) -> None:

@@ -25,7 +25,9 @@ from penstock.serving.replicas.frames import (
     COLUMNS,
     LOOKUP,
     MATRIX,
+    NESTED,
     POSITIVE,
+    WHOLE,
     Frame,
     encode,
     encode_answer,
@@ -48,8 +50,11 @@ class OnlineReader(Protocol):
 class Predictor:
     """A model and, where it has one, its source of features."""
 
-    def __init__(self, model: LoadedModel, source: OnlineReader | None) -> None:
+    def __init__(
+        self, model: LoadedModel, source: OnlineReader | None, *, refuse_unknown: bool = True
+    ) -> None:
         self._model = model
+        self._refuse_unknown = refuse_unknown
         self._source = source
         self._names = [column.name for column in model.features]
 
@@ -123,15 +128,17 @@ class Predictor:
             outputs = self._model.outputs_of_columns([*vectors.columns.values()], positive=positive)
             read = _split(vectors, sizes)
         done = time.perf_counter()
+        whole = not positive and self._model.whole
         feature_us, queue_us, model_us = (
             int(1e6 * span) for span in (ready - begun, begun - arrived, done - ready)
         )
         made, start = [], 0
         width = 1 if outputs.ndim == 1 else outputs.shape[1]
+        form = (NESTED if outputs.ndim == 2 else 0) | (WHOLE if whole else 0)
         raw, step = outputs.tobytes(), 8 * width
         for question, size, seen in zip(batch, sizes, read, strict=True):
             part = raw[start * step : (start + size) * step]
-            body = encode_answer(size, width, part, (feature_us, queue_us, model_us), seen)
+            body = encode_answer(size, width, form, part, (feature_us, queue_us, model_us), seen)
             made.append(encode(question.number, kind, 0, 200, body))
             start += size
         return made
@@ -160,7 +167,8 @@ class Predictor:
             raise ServingError(
                 f"the online store gave {len(vectors.unknown)} rows for {sum(sizes)} entities"
             )
-        _refuse_unknown(vectors.unknown, together)
+        if self._refuse_unknown:
+            _refuse_unknown(vectors.unknown, together)
         return sizes, vectors
 
 

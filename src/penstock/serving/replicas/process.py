@@ -65,7 +65,7 @@ def prepare(spec: ReleaseSpec) -> tuple[Predictor, dict[str, Any]]:
     """Loads, verifies and warms up; and what the gateway must know. Raises `PenstockError`."""
     model = load_model(Path(spec.path), spec.digest, spec.trusted_types)
     source = None if spec.features is None else construct(spec.features)
-    predictor = Predictor(model, source)
+    predictor = Predictor(model, source, refuse_unknown=spec.unknown_entity == "refuse")
     if missing := predictor.warm_up():
         print(f"{spec.id}: no warm-up row could be made: {missing}", flush=True)
     gc.collect()
@@ -74,6 +74,7 @@ def prepare(spec: ReleaseSpec) -> tuple[Predictor, dict[str, Any]]:
         "flavor": model.flavor,
         "features": [column.model_dump() for column in model.features],
         "required": sorted(model.required),
+        "positional": model.positional,
     }
 
 

@@ -1,0 +1,72 @@
+"""Keeps a prediction log in order: finished segments become Parquet, are shipped, and expire.
+
+    python -m penstock.serving.prediction_log.upkeep FOLDER [--retention-days N] [--ship s3://…]
+
+The gateway starts it every few minutes, in a process of its own at low priority. It may be killed
+at any time, and run beside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from penstock.errors import PenstockError
+from penstock.settings import ServingSettings
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 300.0  # seconds
+
+
+async def keep_up(folder: Path, settings: ServingSettings) -> None:
+    """Runs the upkeep every INTERVAL seconds until it is cancelled; on the gateway's loop."""
+    days = settings.log_retention.days
+    command = [sys.executable, "-m", __name__, str(folder), "--retention-days", str(days)]
+    if settings.log_ship:
+        command += ["--ship", settings.log_ship]
+    while True:
+        await asyncio.sleep(INTERVAL)
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+
+
+def upkeep(folder: Path, retention_days: int, destination: str) -> None:
+    """One round. Raises `PenstockError`; what was done stays done."""
+    from penstock.serving.prediction_log.compaction import compact
+    from penstock.serving.prediction_log.retention import delete_expired
+    from penstock.serving.prediction_log.shipping import ship
+
+    compact(folder)
+    if destination:
+        ship(folder, destination)
+    if retention_days:
+        delete_expired(folder, retention_days, datetime.now(UTC).date())
+
+
+def main() -> None:
+    """The entry of the process."""
+    parser = argparse.ArgumentParser(prog="python -m penstock.serving.prediction_log.upkeep")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--retention-days", type=int, default=0, help="0 keeps all")
+    parser.add_argument("--ship", default="", help="s3://bucket/prefix")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    os.nice(10)
+    try:
+        upkeep(options.folder, options.retention_days, options.ship)
+    except PenstockError as error:
+        raise SystemExit(f"the prediction log: {error.message} {error.hint}") from error
+
+
+if __name__ == "__main__":
+    main()
