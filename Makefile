@@ -39,6 +39,11 @@ develop: $(VENV)/.dev  ## set up .venv with what developing needs
 torch: $(VENV)/.dev  ## add the optional PyTorch to .venv
 	$(BIN)/pip install --quiet -r requirements/torch.txt
 
+.PHONY: ray
+ray: $(VENV)/.dev  ## add the optional Ray Serve to .venv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/ray.txt \
+		|| $(BIN)/pip install --quiet -r requirements/ray.txt
+
 .PHONY: spark
 spark: $(VENV)/.dev  ## add the optional PySpark to .venv (it needs Java)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements/spark.txt \

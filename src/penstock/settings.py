@@ -169,6 +169,8 @@ class ServingSettings(Section):
     port: int = Field(default=8600, ge=0, le=65535)  # of staging; 0: any free one
     ports: dict[str, int] = Field(default_factory=lambda: {"production": 8601})  # of the others
     grpc_port: int | None = Field(default=None, ge=0, le=65535)  # unset: no gRPC
+    engine: Literal["local", "ray"] = "local"  # what runs the replicas
+    ray_address: str = ""  # of a Ray cluster; empty: one of this machine's own
     replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model
     threads: int = Field(default=1, ge=1, le=256)  # of each of them, for its numerical libraries
     memory: int = Field(default=0, ge=0)  # bytes that each of them may take; 0: no limit

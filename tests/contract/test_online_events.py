@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import feature_reference as reference
+import msgspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import FeatureStore
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from online_backends import (
     HOUR,
     NOW,
@@ -36,6 +38,8 @@ from penstock.features.declarations import (
     FeatureView,
 )
 from penstock.features.feast_objects import Compiled, compiled
+from penstock.features.materialise import BEGINNING
+from penstock.features.online_stores.coverage import COVERED
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +119,8 @@ def store(tmp_path: Path, online: Settings) -> Iterator[FeatureStore]:
     )
     opened.apply(list(found.objects))
     set_clock(opened, NOW)
+    for view in (spending, cents, everyone):
+        note_covered(opened, view.name, BEGINNING, NOW)  # of sources without rows
     yield opened
     opened._get_provider().online_store.teardown(opened.config, [], [])
 
@@ -133,7 +139,14 @@ def materialise(store: FeatureStore, name: str, start: datetime, *facts: dict[st
     columns = {c: pa.array([f[c] for f in facts], kind) for c, kind in kinds().items()}
     plugin = store._get_provider().online_store
     view = store.get_feature_view(name)
-    plugin.write_events(store.config, view, pa.table(columns), start, NOW)
+    with plugin.filling(store.config, view, start, NOW):
+        plugin.write_events(store.config, view, pa.table(columns), start, NOW)
+
+
+def note_covered(store: FeatureStore, name: str, start: datetime, end: datetime) -> None:
+    plugin = store._get_provider().online_store
+    with plugin.filling(store.config, store.get_feature_view(name), start, end):
+        pass
 
 
 def read(store: FeatureStore, *names: str, user_id: int = 1) -> dict[str, Any]:
@@ -247,9 +260,12 @@ def test_after_a_new_definition_old_events_are_gone_and_it_is_said(
     )
     store.apply(list(project(tmp_path, spending=changed).objects))
     assert "'spending': its definition changed" in caplog.text
-    assert read(store, "spending:count_2h") == {"count_2h": 0}
+    assert covered(store) == []
+    assert read(store, "spending:count_2h") == {"count_2h": None}
     push(store, payment(1.5, 10.0))
-    assert read(store, "spending:count_2h") == {"count_2h": 1}
+    assert read(store, "spending:count_2h") == {"count_2h": None}
+    materialise(store, "spending", NOW - 3 * HOUR, payment(0.5, 10.0), payment(1.5, 10.0))
+    assert read(store, "spending:count_2h") == {"count_2h": 2}
 
 
 def test_finished_values_are_refused_for_views_with_windows(store: FeatureStore) -> None:
@@ -261,11 +277,113 @@ def test_finished_values_are_refused_for_views_with_windows(store: FeatureStore)
         store.write_to_online_store("spending", frame)
 
 
-def test_where_the_store_was_emptied_nothing_is_counted_as_zero(store: FeatureStore) -> None:
-    push(store, payment(0.5, 10.0))
+WINDOWS = ["spending:count_1h", "spending:amount_sum_1d", "spending:shop_count_distinct_lifetime"]
+
+
+def statuses(store: FeatureStore, user_id: int = 1) -> dict[str, str]:
+    """Of the windows: one hour, one day, a lifetime."""
+    answer = store.get_online_features(WINDOWS, [{"user_id": user_id}])
+    names = answer.proto.metadata.feature_names.val
+    found = dict(zip(names, (r.statuses[0] for r in answer.proto.results), strict=True))
+    return {name: FieldStatus.Name(found[name]) for name in found if name != "user_id"}
+
+
+def emptied(store: FeatureStore) -> None:
+    store._get_provider().online_store._rows(store.config).drop("shop:spending")
+
+
+def covered(store: FeatureStore) -> Any:
+    plugin = store._get_provider().online_store
+    return plugin.covered(store.config, store.get_feature_view("spending"))
+
+
+def test_where_the_store_was_emptied_nothing_is_counted(store: FeatureStore) -> None:
+    materialise(store, "spending", BEGINNING, payment(3, 10.0))
+    emptied(store)
+    for user_id in (1, 9):
+        assert set(read(store, *WINDOWS, user_id=user_id).values()) == {None}
+        assert set(statuses(store, user_id).values()) == {"NOT_FOUND"}
+    # Nor from what comes after: the payment of three hours ago is not there.
+    push(store, payment(0.5, 1.0))
+    assert set(read(store, *WINDOWS).values()) == {None}
+    assert set(statuses(store).values()) == {"NOT_FOUND"}
+
+
+def test_windows_give_a_value_as_soon_as_all_they_hold_was_brought(store: FeatureStore) -> None:
+    emptied(store)
+    facts = [payment(0.5, 1.0), payment(3, 10.0), payment(100, 100.0, "b")]
+    seen = []
+    for start in (NOW - 0.9 * HOUR, NOW - HOUR, NOW - 25 * HOUR, BEGINNING):
+        materialise(store, "spending", start, *(f for f in facts if f["at"] > start))
+        seen.append(tuple(read(store, *WINDOWS).values()))
+    assert seen == [(None, None, None), (1, None, None), (1, 11.0, None), (1, 11.0, 2)]
+    assert set(statuses(store).values()) == {"PRESENT"}
+
+
+def test_a_value_beside_one_that_is_not_known(store: FeatureStore) -> None:
+    emptied(store)
+    materialise(store, "spending", NOW - 25 * HOUR, payment(3, 10.0))
+    assert statuses(store) == {
+        "count_1h": "PRESENT",
+        "amount_sum_1d": "PRESENT",
+        "shop_count_distinct_lifetime": "NOT_FOUND",
+    }
+    # Windows slide away from what is missing; others begin where it is.
+    set_clock(store, NOW - 2 * HOUR)
+    assert read(store, *WINDOWS)["amount_sum_1d"] is None
+    assert read(store, *WINDOWS)["count_1h"] == 0
+
+
+def test_what_is_missing_in_between_is_missing(store: FeatureStore) -> None:
+    emptied(store)
+    for first, last in ((60, 20), (10, 0)):
+        note_covered(store, "spending", NOW - first * HOUR, NOW - last * HOUR)
+    assert read(store, *WINDOWS) == dict(
+        zip(
+            ("count_1h", "amount_sum_1d", "shop_count_distinct_lifetime"),
+            (0, None, None),
+            strict=True,
+        )
+    )
+    note_covered(store, "spending", NOW - 20 * HOUR, NOW - 10 * HOUR)
+    assert covered(store) == [(NOW - 60 * HOUR, NOW)]
+    assert read(store, *WINDOWS)["amount_sum_1d"] == 0.0
+
+
+def test_a_store_emptied_while_it_is_filled_covers_nothing(store: FeatureStore) -> None:
+    plugin, view = store._get_provider().online_store, store.get_feature_view("spending")
+
+    def fill() -> None:
+        with plugin.filling(store.config, view, BEGINNING, NOW):
+            emptied(store)
+            materialise(store, "spending", NOW - HOUR)  # by another process
+
+    with pytest.raises(DataError, match="'spending' were deleted, or its definition changed"):
+        fill()
+    assert covered(store) == [(NOW - HOUR, NOW)]
+
+
+def test_a_filling_that_fails_leaves_what_was_covered(store: FeatureStore) -> None:
+    plugin, view = store._get_provider().online_store, store.get_feature_view("spending")
+    with pytest.raises(ZeroDivisionError), plugin.filling(store.config, view, NOW, NOW + HOUR):
+        raise ZeroDivisionError
+    assert covered(store) == [(BEGINNING, NOW)]
+
+
+def test_what_is_covered_by_a_newer_version_is_neither_read_nor_overwritten(
+    store: FeatureStore,
+) -> None:
     rows = store._get_provider().online_store._rows(store.config)
-    rows.drop("shop:spending")
-    assert read(store, "spending:count_1h") == {"count_1h": None}
+    newer = msgspec.msgpack.encode([2, {"of": "another shape"}])
+    rows.merge("shop:spending", [COVERED], lambda _, __: [newer])
+    with pytest.raises(DataError, match="newer version"):
+        read(store, *WINDOWS)
+    with pytest.raises(DataError, match="newer version"):
+        materialise(store, "spending", BEGINNING)
+    rows.merge("shop:spending", [COVERED], lambda _, __: [b"damaged"])
+    assert set(read(store, *WINDOWS).values()) == {None}
+    materialise(store, "spending", BEGINNING)
+    assert read(store, *WINDOWS)["count_1h"] == 0
 
 
 def test_an_answer_with_windows_becomes_feasts_proto(store: FeatureStore) -> None:

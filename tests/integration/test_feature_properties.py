@@ -14,6 +14,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,8 +183,12 @@ def until(rows: Sequence[Row], end: int) -> list[Row]:
 
 
 def pushable(rows: Sequence[Row], end: int) -> list[Row]:
-    """What a service may push at a moment: what has happened, and is known."""
-    return [row for row in until(rows, end) if row.created is not None]
+    """What a service may push at a moment: what has happened, and is known. NaN is null there."""
+    return [
+        replace(row, values={n: None if v != v else v for n, v in row.values.items()})
+        for row in until(rows, end)
+        if row.created is not None
+    ]
 
 
 def by_key(view: Any, rows: Sequence[Row]) -> list[Row]:
@@ -205,3 +210,51 @@ def read(store: FeatureStore, asked: Sequence[Question], *, at: int) -> dict[str
     )
     columns: dict[str, list[Any]] = answer.to_dict()
     return columns
+
+
+# Spark
+
+
+@pytest.fixture(scope="module")
+def spark_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The same on Spark: a view of each kind, as each is a job."""
+    if SPARK_MISSING:
+        reason = f"not installed: {', '.join(SPARK_MISSING)}"
+        pytest.fail(reason) if os.environ.get(NOTHING_SKIPPED) == "1" else pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        views = (windows, coarse, everyone, recent)
+        yield Shop(tmp_path_factory.mktemp("spark"), views, engine="spark")
+        from pyspark.sql import SparkSession
+
+        active = SparkSession.getActiveSession()
+        if active is not None:
+            active.stop()
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=RELAXED)
+@given(world=worlds(rows=60, shops=9, asked=40), time=st.sampled_from(TIMES))
+def test_history_on_spark_is_the_definition(
+    spark_shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType
+) -> None:
+    folder = next(folders)
+    world.write(folder)
+    found = history(spark_shop.opened(folder, LMDB), world.questions(time))
+    check(spark_shop, world, found.to_pydict())
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=RELAXED)
+@given(world=worlds(rows=60, shops=9, asked=40), end=moments())
+def test_what_spark_materialises_is_the_definition(
+    spark_shop: Shop, folders: Iterator[Path], world: World, end: int
+) -> None:
+    folder = next(folders)
+    world.write(folder)
+    store = spark_shop.opened(folder, LMDB)
+    materialise(store, BEGIN, moment(end), at=end)
+    questions = [Question(q.shop, q.name, end) for q in world.asked]
+    arrived = {
+        name: until(world.rows_of(view), end) for name, view in spark_shop.definitions.items()
+    }
+    found = read(store, questions, at=end)
+    assert differences(found, spark_shop.definitions.values(), arrived, questions) == []

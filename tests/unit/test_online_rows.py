@@ -176,7 +176,7 @@ def test_merging_keeps_what_is_newer_and_replaces_what_is_damaged() -> None:
 
 
 def test_rows_of_the_future_are_kept_until_their_time_and_no_longer() -> None:
-    """At 3: one that is current, one of 6, one of 8; one of 7 that becomes known at 9 comes late."""
+    """At 3: a current row, and those of 6 and 8; that of 7 is only known when 8 has come."""
     held = row(1, 1.0)
     for later in (row(8, 8.0), row(6, 6.0), row(2, 2.0), row(7, 7.0, created=9)):
         held = settle("shop:spending", held, later, 3)

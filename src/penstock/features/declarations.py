@@ -7,174 +7,41 @@ known to be wrong from the words alone is refused where it is written.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
-from penstock.errors import ProjectError
-from penstock.features.definition import Function
-from penstock.settings import parse_duration
+from penstock.features.aggregates import Aggregate, Span
+from penstock.features.checks import (
+    all_of,
+    described,
+    listed,
+    named,
+    of_feast,
+    refusal,
+    repeated,
+    seen,
+    span_of,
+    typed,
+)
+from penstock.features.sources import BatchSource, Entity, RequestSource
+
+__all__ = [
+    "Aggregate",
+    "BatchSource",
+    "Entity",
+    "FeatureService",
+    "FeatureView",
+    "OnDemandFeatureView",
+    "RequestSource",
+    "Selection",
+    "batch_feature_view",
+    "on_demand_feature_view",
+]
 
 Mode = Literal["sql", "arrow", "polars", "pandas"]
-Span = str | timedelta
-LIFETIME = "lifetime"
-FUNCTIONS = get_args(Function)
-
-
-def _refuse(what: str, problem: str, hint: str) -> ProjectError:
-    return ProjectError(f"{what}: {problem}", hint=hint)
-
-
-def _named(kind: str, name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "__" in name:
-        raise _refuse(
-            f"{kind} {name!r}",
-            "this is not a name",
-            "write letters, digits and single underscores, and begin with a letter",
-        )
-
-
-def _span(what: str, value: Span) -> timedelta:
-    try:
-        span = parse_duration(value)
-    except ValueError as error:
-        raise _refuse(what, str(error), 'write "7d", "12h", or "lifetime" for a window') from None
-    if not isinstance(span, timedelta) or span < timedelta(0):
-        raise _refuse(what, f"{value!r} is not a duration", 'write "7d", "12h", "30m" or "90s"')
-    return span
-
-
-@dataclass(frozen=True)
-class Entity:
-    """Whom features are about: the columns that identify it. Their type is that of the source."""
-
-    name: str
-    join_keys: Sequence[str] = ()  # none given: a column called as the entity is
-    description: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _named("entity", self.name)
-        if isinstance(self.join_keys, str):
-            raise _refuse(
-                f"entity {self.name!r}",
-                f"join_keys is the text {self.join_keys!r}",
-                f"write join_keys=[{self.join_keys!r}]",
-            )
-        object.__setattr__(self, "join_keys", tuple(self.join_keys) or (self.name,))
-
-
-@dataclass(frozen=True)
-class BatchSource:
-    """Rows at rest: a Parquet file, a folder of them, an S3 URI, or a query in DuckDB's SQL.
-
-    `timestamp` is the column that says when a row happened; `created`, where there is one, says
-    since when it is known, so that late rows do not leak into the past.
-    """
-
-    name: str
-    path: str = ""
-    query: str = ""
-    timestamp: str = ""
-    created: str = ""
-    schema: Mapping[str, str] | None = None  # column -> Arrow type; none: read from the source
-    description: str = ""
-    owner: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _named("source", self.name)
-        if bool(self.path) == bool(self.query):
-            raise _refuse(
-                f"source {self.name!r}", "it needs a path or a query, and one only", "give one"
-            )
-        if self.created and not self.timestamp:
-            raise _refuse(
-                f"source {self.name!r}",
-                "it has `created` but no `timestamp`",
-                "name the column that says when a row happened in `timestamp`",
-            )
-
-
-@dataclass(frozen=True)
-class RequestSource:
-    """Values that come with the request: column -> Arrow type."""
-
-    name: str
-    schema: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        _named("request source", self.name)
-        if not self.schema:
-            raise _refuse(f"request source {self.name!r}", "its schema is empty", "list its values")
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """A function of a column over a time window (t - offset - window, t - offset].
-
-    `function` is count, sum, mean, min, max, std (of a sample), last, first, count_distinct or
-    last_distinct(n), the newest first. `column` "*" counts rows. `window` is "7d", "12h" or
-    "lifetime". Nulls and NaN are missing values; of an empty window count and sum are 0, all
-    others null.
-    """
-
-    column: str
-    function: str
-    window: Span = LIFETIME
-    name: str = ""
-    offset: Span = timedelta(0)
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        label, n = self.kind
-        what = f"aggregate {self.function!r} of {self.column!r}"
-        if label not in FUNCTIONS or (label == "last_distinct") != (n > 0):
-            raise _refuse(
-                what,
-                "there is no such function",
-                f"write one of {', '.join(FUNCTIONS[:-1])} or last_distinct(n) with n >= 1",
-            )
-        if self.column == "*" and label != "count":
-            raise _refuse(what, "only rows can be counted without a column", "name a column")
-        if self.window != LIFETIME and _span(what, self.window) == timedelta(0):
-            raise _refuse(what, "its window is empty", 'write a window such as "7d"')
-        _span(what, self.offset)
-        object.__setattr__(self, "name", self.name or self._default_name())
-        _named("feature", self.name)
-
-    @property
-    def kind(self) -> tuple[str, int]:
-        """The function's name, and the n of last_distinct(n)."""
-        match = re.fullmatch(r"(\w+)\((\d+)\)", self.function.replace(" ", ""))
-        return (match[1], int(match[2])) if match else (self.function, 0)
-
-    @property
-    def span(self) -> timedelta | None:
-        return None if self.window == LIFETIME else _span(self.name, self.window)
-
-    @property
-    def shift(self) -> timedelta:
-        return _span(self.name, self.offset)
-
-    def _default_name(self) -> str:
-        label, n = self.kind
-        words = [] if self.column == "*" else [self.column]
-        words += [label + (f"_{n}" if n else ""), _brief(self.window)]
-        return "_".join([*words, *(["before", _brief(self.offset)] if self.shift else [])])
-
-
-def _brief(span: Span) -> str:
-    """ "7d" as it stands; a timedelta in its largest whole unit."""
-    if isinstance(span, str):
-        return span.replace(" ", "").replace(".", "_")
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        if span % timedelta(seconds=length) == timedelta(0):
-            return f"{span // timedelta(seconds=length)}{unit}"
-    return f"{span // timedelta(milliseconds=1)}ms"
+ASKED = "event_timestamp"  # the time that is asked about, which Feast has beside the features
 
 
 @dataclass(frozen=True)
@@ -202,43 +69,106 @@ class FeatureView:
     mode: Mode = "sql"
 
     def __post_init__(self) -> None:
+        named("feature view", self.name)
         what = f"feature view {self.name!r}"
-        _named("feature view", self.name)
-        if self.features and self.aggregates:
-            raise _refuse(
+        if not isinstance(self.source, BatchSource):
+            raise refusal(
+                what,
+                f"its source is {seen(self.source)}",
+                'write source=BatchSource("name", path="…", timestamp="…")',
+            )
+        self._check_entities(what)
+        self._check_features(what)
+        self._check_times(what)
+        if self.mode not in get_args(Mode):
+            modes = ", ".join(get_args(Mode))
+            raise refusal(what, f"mode {self.mode!r} is unknown", f"write one of {modes}")
+        if self.transform is not None and not callable(self.transform):
+            raise refusal(
+                what,
+                f"transform is {seen(self.transform)} and not a function",
+                "decorate a function with @batch_feature_view(…)",
+            )
+        described(what, self)
+
+    def _check_entities(self, what: str) -> None:
+        entities = listed(what, "entities", self.entities, "entities=[the entity]")
+        all_of(
+            what, "entities", entities, Entity, 'entities=[Entity("name", join_keys=["column"])]'
+        )
+        if twice := repeated(key for entity in entities for key in entity.join_keys):
+            raise refusal(
+                what,
+                f"more than one of its entities has the join key {', '.join(twice)}",
+                "give each entity columns of its own",
+            )
+        object.__setattr__(self, "entities", entities)
+
+    def _check_features(self, what: str) -> None:
+        lone = self.features if isinstance(self.features, str) else "column"
+        features = listed(what, "features", self.features, f"features=[{lone!r}]")
+        all_of(what, "features", features, str, 'features=["column"], or aggregates=[…]')
+        made = 'aggregates=[Aggregate("column", "sum", window="7d")]'
+        aggregates = listed(what, "aggregates", self.aggregates, made)
+        all_of(what, "aggregates", aggregates, Aggregate, made)
+        object.__setattr__(self, "features", features)
+        object.__setattr__(self, "aggregates", aggregates)
+        if features and aggregates:
+            raise refusal(
                 what, "it has both features and aggregates", "make two views of the same source"
             )
-        names = [a.name for a in self.aggregates] or list(self.features)
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise _refuse(
+        if twice := repeated(self.stated):
+            raise refusal(
                 what,
-                f"more than one feature is called {', '.join(repeated)}",
+                f"more than one feature is called {', '.join(twice)}",
                 "give one of them another name: Aggregate(…, name=…)",
             )
-        if not self.source.timestamp:
-            windowed = next((a.name for a in self.aggregates if a.span or a.shift), names[:1])
-            raise _refuse(
+        for name in self.stated:
+            self.check_name(what, name)
+
+    def check_name(self, what: str, name: str) -> None:
+        """Refuses a feature that is called as something beside which it would stand."""
+        source = self.source
+        roles = dict.fromkeys((key for e in self.entities for key in e.join_keys), "a key")
+        roles |= {source.timestamp: "the event time", source.created: "the created time"}
+        roles |= {ASKED: "the time that is asked about", "": "nothing"}
+        if name in roles:
+            raise refusal(
                 what,
-                f"{windowed or 'a feature'} needs an event time, and its source "
-                f"{self.source.name!r} names none",
+                f"the feature {name!r} is called as {roles[name]} is",
+                "give it another name: Aggregate(…, name=…), or AS in a transformation"
+                if self.aggregates or name == ASKED
+                else "leave it out: it is there whenever the features are",
+            )
+
+    def _check_times(self, what: str) -> None:
+        if not self.source.timestamp:
+            windowed = [a.name for a in self.aggregates if a.span or a.shift]
+            first = next(iter([*windowed, *self.stated]), "a feature")
+            raise refusal(
+                what,
+                f"{first} needs an event time, and its source {self.source.name!r} names none",
                 f'write BatchSource("{self.source.name}", …, timestamp="the column")',
             )
-        if self.aggregates and _span(what, self.ttl):
-            raise _refuse(
+        if span_of(what, "ttl", self.ttl) and self.aggregates:
+            raise refusal(
                 what,
                 "a ttl has no meaning for aggregates, whose windows already end",
                 "leave ttl out",
             )
-        if _span(what, self.resolution) and not self.aggregates:
-            raise _refuse(what, "it has a resolution but no aggregates", "leave resolution out")
-        if self.mode not in get_args(Mode):
-            raise _refuse(what, f"mode {self.mode!r} is unknown", f"write one of {get_args(Mode)}")
+        if span_of(what, "resolution", self.resolution) and not self.aggregates:
+            raise refusal(what, "it has a resolution but no aggregates", "leave resolution out")
         if self.expected_freshness is not None:
-            _span(what, self.expected_freshness)
+            span_of(what, "expected_freshness", self.expected_freshness)
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The features that the declaration names; none: all columns of the rows."""
+        return tuple(a.name for a in self.aggregates) or tuple(self.features)
 
     def __getitem__(self, names: Sequence[str]) -> Selection:
         """Some of the features: `view[["a", "b"]]`."""
-        return Selection(self, (names,) if isinstance(names, str) else tuple(names))
+        return Selection(self, (names,) if isinstance(names, str) else names)
 
 
 @dataclass(frozen=True)
@@ -246,7 +176,29 @@ class Selection:
     """Some features of a view."""
 
     view: FeatureView
-    names: tuple[str, ...]
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        what = f"a selection of feature view {self.view.name!r}"
+        example = f'{self.view.name}[["feature"]]'
+        names = listed(what, "the selection", self.names, example)
+        all_of(what, "it", names, str, example)
+        if not names:
+            raise refusal(what, "it names no feature", f"write {example}, or the view as it is")
+        if twice := repeated(names):
+            raise refusal(what, f"it names {', '.join(twice)} twice", "name each feature once")
+        if self.view.stated:
+            self.require(self.view.stated)
+        object.__setattr__(self, "names", names)
+
+    def require(self, known: Sequence[str]) -> None:
+        """Refuses what is not among the features that there are."""
+        if missing := [name for name in self.names if name not in known]:
+            raise refusal(
+                f"feature view {self.view.name!r}",
+                f"it has no feature {', '.join(missing)}; it has {', '.join(known)}",
+                "correct the name where the features are selected",
+            )
 
 
 @dataclass(frozen=True)
@@ -266,11 +218,22 @@ class OnDemandFeatureView:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _named("on-demand feature view", self.name)
+        named("on-demand feature view", self.name)
+        what = f"on-demand feature view {self.name!r}"
+        sources = _inputs(what, "sources", self.sources, (FeatureView, Selection, RequestSource))
+        typed(what, self.schema)
         if not self.schema:
-            raise _refuse(
-                f"on-demand feature view {self.name!r}", "its schema is empty", "list its features"
+            raise refusal(what, "its schema is empty", 'write schema={"feature": "float64"}')
+        for name in self.schema:
+            named("feature", name)
+        if not inspect.isfunction(self.function):
+            raise refusal(
+                what,
+                f"its function is {seen(self.function)}",
+                "decorate a function of a pandas frame with @on_demand_feature_view(…)",
             )
+        described(what, self)
+        object.__setattr__(self, "sources", sources)
 
 
 @dataclass(frozen=True)
@@ -284,9 +247,28 @@ class FeatureService:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _named("feature service", self.name)
-        if not self.features:
-            raise _refuse(f"feature service {self.name!r}", "it has no features", "list its views")
+        named("feature service", self.name)
+        what = f"feature service {self.name!r}"
+        kinds = (FeatureView, Selection, OnDemandFeatureView)
+        features = _inputs(what, "features", self.features, kinds)
+        described(what, self)
+        object.__setattr__(self, "features", features)
+
+
+def _inputs(what: str, setting: str, values: Any, kinds: tuple[type, ...]) -> tuple[Any, ...]:
+    """What a service or an on-demand view draws on; Feast's own objects among it."""
+    example = f'{setting}=[view, another_view[["feature"]]]'
+    found = listed(what, setting, values, example)
+    if not found:
+        raise refusal(what, f"its {setting} are empty", f"write {example}")
+    for value in found:
+        if not (isinstance(value, kinds) or of_feast(value)):
+            raise refusal(
+                what,
+                f"{setting} holds {seen(value)}",
+                f"write {example}, with the views themselves and not their names",
+            )
+    return found
 
 
 def batch_feature_view(
@@ -300,9 +282,9 @@ def batch_feature_view(
     """
 
     def declare(function: Callable[..., Any]) -> FeatureView:
-        settings.setdefault("name", function.__name__)
-        settings.setdefault("description", inspect.getdoc(function) or "")
-        return FeatureView(source=source, transform=function, mode=mode, **settings)
+        named_after = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
+        given = {**named_after, **settings}
+        return FeatureView(source=source, transform=function, mode=mode, **given)
 
     return declare
 
@@ -313,8 +295,8 @@ def on_demand_feature_view(
     """Makes an on-demand feature view of a function over a pandas frame; it bears its name."""
 
     def declare(function: Callable[..., Any]) -> OnDemandFeatureView:
-        settings.setdefault("name", function.__name__)
-        settings.setdefault("description", inspect.getdoc(function) or "")
-        return OnDemandFeatureView(sources=sources, schema=schema, function=function, **settings)
+        named_after = {"name": function.__name__, "description": inspect.getdoc(function) or ""}
+        given = {**named_after, **settings}
+        return OnDemandFeatureView(sources=sources, schema=schema, function=function, **given)
 
     return declare

@@ -6,9 +6,11 @@ features mean. It is plain data: it travels through Feast's registry as a tag of
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
 from pydantic import Field
@@ -29,6 +31,7 @@ Function = Literal[
     "last_distinct",
 ]
 DEFINITION_TAG = "penstock.definition"  # on a Feast feature view: its definition as JSON
+CODE_TAG = "penstock.code"  # on a Feast on-demand view: the digest of its function's code
 FEEDS_TAG = "penstock.feeds"  # on a Feast feature view of raw events: the view they count in
 EVENTS_SUFFIX = "__events"  # ends the name of that view of raw events
 
@@ -123,24 +126,46 @@ ALIASES = {"float64": "double", "float32": "float", "str": "string", "bytes": "b
 EPOCH_UNITS = ("s", "ms", "us", "ns")
 
 
+def span_words(span: timedelta) -> str:
+    """A duration as features.py writes it, in its largest whole unit: 7d, 36h, 90s."""
+    sizes = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
+    length = span // timedelta(microseconds=1)
+    for unit, size in sizes.items():
+        if length and length % size == 0:
+            return f"{length // size}{unit}"
+    return f"{length}us" if length else "0s"
+
+
+def _is_zone(text: str) -> bool:
+    """Whether times can be of this zone: one of the IANA's, or an offset such as +02:00."""
+    if re.fullmatch(r"[+-]\d\d:?\d\d", text):
+        return True
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
 def arrow_type(text: str) -> pa.DataType:
     """The inverse of `str(arrow_type)`, for the types a column may have.
 
     Raises `ProjectError` for a text that names none.
     """
-    text = ALIASES.get(text, text)
+    text = ALIASES.get(text, text) if isinstance(text, str) else str(text)
     if text in PLAIN_TYPES:
         return PLAIN_TYPES[text]
     head, _, inner = text.partition("[" if text.startswith(("timestamp", "decimal")) else "<")
     if head == "timestamp" and inner.endswith("]"):
         unit, _, zone = inner[:-1].partition(", tz=")
-        if unit in EPOCH_UNITS:
+        if unit in EPOCH_UNITS and (not zone or _is_zone(zone)):
             return pa.timestamp(unit, zone or None)
     if head in ("list", "large_list") and inner.endswith(">"):
         return pa.list_(arrow_type(inner[:-1].partition(": ")[2] or inner[:-1]))
-    if text.startswith("decimal128(") and text.endswith(")"):
-        precision, _, scale = text[len("decimal128(") : -1].partition(", ")
-        return pa.decimal128(int(precision), int(scale))
+    if match := re.fullmatch(r"decimal128\((\d{1,2}), ?(\d{1,2})\)", text):
+        precision, scale = int(match[1]), int(match[2])
+        if scale <= precision and 1 <= precision <= 38:
+            return pa.decimal128(precision, scale)
     raise ProjectError(
         f"{text!r} is not a type that a column can have",
         hint="write one such as int64, float64, string, bool, timestamp[us, tz=UTC] or "

@@ -29,7 +29,7 @@ def release_document(live: Live) -> dict[str, Any]:
         "model": spec.model,
         "digest": spec.digest,
         "replicas": spec.replicas,
-        "pids": sorted(replica.job.pid for replica in release.pool.ready),
+        "pids": sorted(replica.pid for replica in release.pool.ready),
     }
 
 
@@ -52,7 +52,7 @@ def routes_document(live: Live) -> dict[str, Any]:
                 "model": release.spec.model,
                 "digest": release.spec.digest,
                 "ready": len(release.pool.ready),
-                "pids": sorted(replica.job.pid for replica in release.pool.ready),
+                "pids": sorted(replica.pid for replica in release.pool.ready),
                 "restarts": release.pool.restarts,
             }
             for name, release in live.releases.items()

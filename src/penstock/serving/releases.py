@@ -10,7 +10,7 @@ from penstock.registry.reference import read_reference
 from penstock.serving.live import LiveRelease
 from penstock.serving.release import EndpointFolder, ReleaseSpec
 from penstock.serving.replicas.launcher import Launcher
-from penstock.serving.replicas.pool import PoolLimits, ReplicaPool
+from penstock.serving.replicas.pool import AnyLauncher, PoolLimits, ReplicaPool
 from penstock.serving.routing.table import RoutingTable
 from penstock.settings import ServingSettings
 
@@ -25,7 +25,7 @@ class Releases:
         modules: tuple[str, ...],
         described: Callable[[LiveRelease], None],
     ) -> None:
-        self._launcher = Launcher(folder.replica_log, modules)
+        self._launcher = _launcher(folder, settings, modules)
         self._max_rows = settings.max_rows
         self._described = described
         self._limits = PoolLimits(
@@ -81,3 +81,13 @@ class Releases:
             await asyncio.wait(self._retiring)
         await asyncio.gather(*(one.pool.drain() for one in self._live.values()))
         self._launcher.close()
+
+
+def _launcher(
+    folder: EndpointFolder, settings: ServingSettings, modules: tuple[str, ...]
+) -> AnyLauncher:
+    if settings.engine == "local":
+        return Launcher(folder.replica_log, modules)
+    from penstock.serving.replicas.ray_launcher import RayLauncher
+
+    return RayLauncher(settings.ray_address)

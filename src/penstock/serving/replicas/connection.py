@@ -38,6 +38,7 @@ class Replica(asyncio.Protocol):
         orphaned: Callable[[list[Waiting]], None],
     ) -> None:
         self.job = job
+        self.pid = job.pid
         self.gone = asyncio.Event()
         self._answered = answered
         self._orphaned = orphaned

@@ -28,7 +28,7 @@ WARM_MODULES = ("pandas", REPLICA)
 class Launched(NamedTuple):
     """A replica that is ready to answer, and what its model takes."""
 
-    replica: Replica
+    replica: Any  # a `Replica`, or what looks like one to the pool
     schema: InputSchema
     flavor: str
 
@@ -47,6 +47,10 @@ class Launcher:
     def warm(self, spec: ReleaseSpec) -> None:
         """Imports what the release needs before its replicas are forked."""
         self._host.warm(*_modules_of(spec))
+
+    def processes(self, spec: ReleaseSpec) -> int:
+        """How many replicas the pool keeps."""
+        return spec.replicas
 
     async def launch(
         self,

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from penstock.errors import PenstockError, ServingError
 from penstock.serving.release import ReleaseSpec
-from penstock.serving.replicas.connection import Replica, Waiting
+from penstock.serving.replicas.connection import Waiting
 from penstock.serving.replicas.frames import ALONE, Frame
-from penstock.serving.replicas.launcher import Launched, Launcher
+from penstock.serving.replicas.launcher import Launched
 from penstock.serving.schema import InputSchema
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,44 @@ class Failure(NamedTuple):
     message: str
 
 
+class AnyReplica(Protocol):
+    """What the pool needs of a replica, wherever it runs."""
+
+    gone: asyncio.Event  # set when it is dead, or useless
+    pid: int
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def owed(self) -> int: ...
+
+    def ask(self, waiting: Waiting, /) -> None: ...
+
+    def silent_for(self, now: float, /) -> float: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AnyLauncher(Protocol):
+    """What starts replicas."""
+
+    def warm(self, spec: ReleaseSpec, /) -> None: ...
+
+    def processes(self, spec: ReleaseSpec, /) -> int: ...
+
+    async def launch(
+        self,
+        spec: ReleaseSpec,
+        answered: Callable[[Waiting, Frame], None],
+        orphaned: Callable[[list[Waiting]], None],
+    ) -> Launched: ...
+
+    def close(self) -> None: ...
+
+
 class PoolLimits(NamedTuple):
     """Times in seconds."""
 
@@ -54,14 +92,14 @@ class PoolLimits(NamedTuple):
 class ReplicaPool:
     """Lives from the start of a release until its last request is answered."""
 
-    def __init__(self, spec: ReleaseSpec, launcher: Launcher, limits: PoolLimits) -> None:
+    def __init__(self, spec: ReleaseSpec, launcher: AnyLauncher, limits: PoolLimits) -> None:
         self.spec = spec
         self.schema = InputSchema(())  # known when the first replica is ready
         self.flavor = ""
         self.restarts = 0
         self._launcher = launcher
         self._limits = limits
-        self._replicas: list[Replica] = []
+        self._replicas: list[AnyReplica] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._open: dict[int, Waiting] = {}  # in the order asked
         self._parked: list[Waiting] = []  # while no replica is ready
@@ -71,7 +109,7 @@ class ReplicaPool:
         self._looking = False
 
     @property
-    def ready(self) -> list[Replica]:
+    def ready(self) -> list[AnyReplica]:
         return [replica for replica in self._replicas if replica.alive]
 
     @property
@@ -86,7 +124,7 @@ class ReplicaPool:
             async with asyncio.timeout(self._limits.start):
                 # One alone first: a release that cannot start costs one process only.
                 first = await self._launch()
-                others = (self._launch() for _ in range(self.spec.replicas - 1))
+                others = (self._launch() for _ in range(self._launcher.processes(self.spec) - 1))
                 # Waits for all, so that none becomes ready after the others were closed.
                 launched = [first, *await asyncio.gather(*others, return_exceptions=True)]
                 replicas = [_or_raise(one) for one in launched]
@@ -115,7 +153,7 @@ class ReplicaPool:
         self._send(waiting)
 
     def _send(self, waiting: Waiting) -> None:
-        best: Replica | None = None
+        best: AnyReplica | None = None
         for replica in self._replicas:
             if replica.alive and (best is None or replica.owed < best.owed):
                 best = replica
@@ -157,7 +195,7 @@ class ReplicaPool:
         now = time.perf_counter()
         for replica in self.ready:
             if replica.silent_for(now) > min(self._limits.hang, self._limits.request):
-                log.error("replica %d hangs; it is killed", replica.job.pid)
+                log.error("replica %d hangs; it is killed", replica.pid)
                 replica.kill()
         late = []
         for waiting in self._open.values():
@@ -184,7 +222,7 @@ class ReplicaPool:
             replica.close()
         self._replicas.clear()
 
-    async def _launch(self) -> Replica:
+    async def _launch(self) -> AnyReplica:
         launched: Launched = await self._launcher.launch(self.spec, self._answered, self._orphaned)
         self.schema, self.flavor = launched.schema, launched.flavor
         self._replicas.append(launched.replica)
@@ -193,9 +231,10 @@ class ReplicaPool:
         for waiting in parked:
             if waiting.done is not None:
                 self._send(waiting)
-        return launched.replica
+        replica: AnyReplica = launched.replica
+        return replica
 
-    async def _keep(self, replica: Replica) -> None:
+    async def _keep(self, replica: AnyReplica) -> None:
         """Waits for the replica's death and puts another in its place, again and again."""
         failures = 0
         while True:
@@ -205,10 +244,10 @@ class ReplicaPool:
             replica.close()
             self.restarts += 1
             failures = 0 if time.monotonic() - born > STABLE else failures
-            log.warning("replica %d is gone; starting another", replica.job.pid)
+            log.warning("replica %d is gone; starting another", replica.pid)
             replica, failures = await self._launch_again(failures)
 
-    async def _launch_again(self, failures: int) -> tuple[Replica, int]:
+    async def _launch_again(self, failures: int) -> tuple[AnyReplica, int]:
         while True:
             await asyncio.sleep(restart_delay(failures))
             failures += 1
@@ -227,7 +266,7 @@ class ReplicaPool:
             self._send(waiting)
 
 
-def _or_raise(launched: Replica | BaseException) -> Replica:
+def _or_raise(launched: AnyReplica | BaseException) -> AnyReplica:
     if isinstance(launched, BaseException):
         raise launched
     return launched

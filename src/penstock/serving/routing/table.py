@@ -17,6 +17,7 @@ from penstock.serving.routing.buckets import BUCKETS, Ranges, share
 
 CHAMPION = "champion"
 PINNED = "pinned"  # a tester asked for a release by name
+SHADOW = "shadow"  # a copy of a request
 
 
 class Unit(Record):
@@ -66,9 +67,14 @@ class RoutingTable(Record):
         unknown = [name for name in named if name not in self.releases]
         if unknown:
             raise ValueError(f"the release {unknown[0]!r} is routed to, but not described")
+        if misnamed := [name for name, spec in self.releases.items() if spec.id != name]:
+            raise ValueError(f"the release {misnamed[0]!r} is described under another id")
         names = [arm.name for arm in self.arms]
-        if len({CHAMPION, PINNED, *names}) != len(names) + 2:
-            raise ValueError(f"the names of arms must differ, also from {CHAMPION}: {names}")
+        taken_names = (CHAMPION, PINNED, SHADOW)
+        if len({*taken_names, *names}) != len(names) + len(taken_names):
+            raise ValueError(f"the names of arms must differ, also from {taken_names}: {names}")
+        if any(first >= end for arm in self.arms for first, end in arm.buckets):
+            raise ValueError("a range of buckets is [first, end), and holds one at least")
         taken = [bucket for arm in self.arms for r in arm.buckets for bucket in range(*r)]
         if len(set(taken)) != len(taken) or any(not 0 <= bucket < BUCKETS for bucket in taken):
             raise ValueError(f"buckets 0 to {BUCKETS - 1} belong to one arm each")

@@ -29,7 +29,8 @@ class UnitReader:
         if self._decoder is None:
             return ""
         length = request.headers.get(b"inference-header-content-length", b"")
-        body = request.body[: int(length)] if length.isdigit() else request.body
+        known = length.isdigit() and len(length) < 10  # Python reads no number of 4300 digits
+        body = request.body[: int(length)] if known else request.body
         try:
             document = self._decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -42,7 +43,8 @@ def _found(document: dict[str, Any], name: str) -> Any:
         part = document.get(place)
         if isinstance(part, list) and part and isinstance(part[0], dict):
             if place == "inputs" and "datatype" in part[0]:  # tensors, not rows
-                part = {one.get("name"): one.get("data") for one in part if isinstance(one, dict)}
+                tensors = [one for one in part if isinstance(one, dict)]
+                part = {str(one.get("name")): one.get("data") for one in tensors}
             else:
                 part = part[0]
         if isinstance(part, dict) and name in part:

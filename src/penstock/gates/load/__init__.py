@@ -1,0 +1,1 @@
+"""A bounded load generator: it asks an endpoint, and measures what its clients would see."""
