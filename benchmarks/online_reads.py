@@ -258,8 +258,9 @@ def window_store(folder: Path, online: dict[str, Any]) -> Any:
         }
     )
     plugin = store._get_provider().online_store
-    start = NOW - timedelta(days=61)
-    plugin.write_events(store.config, store.get_feature_view("windows"), events, start, NOW)
+    start, filled = NOW - timedelta(days=200), store.get_feature_view("windows")
+    with plugin.filling(store.config, filled, start, NOW):
+        plugin.write_events(store.config, filled, events, start, NOW)
     return store
 
 

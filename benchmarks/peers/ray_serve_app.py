@@ -35,6 +35,16 @@ class Batched(Model):
         return {"prediction": await self.together((await request.json())["row"])}
 
 
+def on_loopback():
+    """In each worker: replicas of Ray 2.60 offer gRPC on all addresses, and have no setting."""
+    from ray.serve._private import replica
+
+    given = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: given(
+        server, address.replace("[::]", "127.0.0.1")
+    )
+
+
 if __name__ == "__main__":
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
@@ -42,7 +52,8 @@ if __name__ == "__main__":
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=80 * 2**20,
-        _node_ip_address="127.0.0.1",
+        runtime_env={"worker_process_setup_hook": on_loopback},
+        _temp_dir=os.path.abspath("ray"),
         logging_level="warning",
     )
     serve.start(

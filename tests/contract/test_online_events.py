@@ -27,6 +27,7 @@ from online_backends import (
     open_store,
     redis_url,
     set_clock,
+    settings_of,
 )
 
 from penstock.errors import DataError
@@ -307,6 +308,25 @@ def test_where_the_store_was_emptied_nothing_is_counted(store: FeatureStore) -> 
     push(store, payment(0.5, 1.0))
     assert set(read(store, *WINDOWS).values()) == {None}
     assert set(statuses(store).values()) == {"NOT_FOUND"}
+
+
+def test_a_flushed_redis_counts_nothing(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import redis
+
+    settings = settings_of("redis", request, monkeypatch)
+    opened = open_store(tmp_path, settings)
+    opened.apply(list(project(tmp_path, spending=spending).objects))
+    set_clock(opened, NOW)
+    materialise(opened, "spending", BEGINNING, payment(0.5, 10.0))
+    assert read(opened, *WINDOWS)["count_1h"] == 1
+    redis.Redis.from_url(settings["url"]).flushall()
+    assert set(read(opened, *WINDOWS).values()) == {None}
+    push(opened, payment(0.25, 10.0))
+    assert set(read(opened, *WINDOWS).values()) == {None}
+    materialise(opened, "spending", BEGINNING, payment(0.5, 10.0))
+    assert read(opened, *WINDOWS)["count_1h"] == 2
 
 
 def test_windows_give_a_value_as_soon_as_all_they_hold_was_brought(store: FeatureStore) -> None:

@@ -269,6 +269,23 @@ def test_an_emptied_redis_knows_nobody_and_fills_again(
     assert store.get_online_features(*ASKED).to_dict()["count"] == [2]
 
 
+def test_windows_are_not_filled_into_a_redis_that_evicts(redis_url: str) -> None:
+    import redis
+
+    server = redis.Redis.from_url(redis_url)
+    for policy, size in (("noeviction", 2**30), ("volatile-lru", 2**30), ("allkeys-lru", 0)):
+        server.config_set("maxmemory", size)
+        server.config_set("maxmemory-policy", policy)
+        redis_rows(redis_url, 5.0).require_lasting()
+    server.config_set("maxmemory", 2**30)
+    try:
+        with pytest.raises(ResourceError, match="maxmemory-policy allkeys-lru"):
+            redis_rows(redis_url, 5.0).require_lasting()
+    finally:
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("maxmemory", 0)
+
+
 def redis_rows(url: str, timeout: float = 0.2) -> RedisRows:
     return RedisRows(url, timeout)
 

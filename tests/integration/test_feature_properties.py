@@ -1,4 +1,4 @@
-# ruff: noqa: F401, F811 - pytest finds fixtures by the names they are imported under
+# ruff: noqa: F401 - pytest finds fixtures by the names they are imported under
 """Every store and engine against the definition of a feature, read row by row.
 
 Examples hold ties, nulls, late and repeated rows, unsorted files, times with and without a zone, a
@@ -25,9 +25,7 @@ from feature_examples import DAY, MICROSECOND, moments
 from feature_reference import Row
 from feature_worlds import (
     BEGIN,
-    SERVICE,
     TIMES,
-    UTC_TIME,
     Question,
     Shop,
     World,
@@ -37,6 +35,7 @@ from feature_worlds import (
     everyone,
     moment,
     recent,
+    rows_of,
     table_of,
     windows,
     worlds,
@@ -69,23 +68,21 @@ def folders(tmp_path: Path) -> Iterator[Path]:
     return (tmp_path / str(number) for number in itertools.count())
 
 
-def history(store: FeatureStore, asked: Any) -> pa.Table:
-    service = store.get_feature_service(SERVICE)
-    job = store.get_historical_features(
-        entity_df=asked, features=service, full_feature_names=True
-    )
-    return job.to_arrow()
+def history(shop: Shop, store: FeatureStore, asked: Any) -> pa.Table:
+    return store.get_historical_features(
+        entity_df=asked, features=shop.features, full_feature_names=True
+    ).to_arrow()
 
 
 def check(shop: Shop, world: World, found: Mapping[str, Any]) -> None:
-    rows = {name: world.rows_of(view) for name, view in shop.definitions.items()}
+    rows = {name: rows_of(view, world.rows) for name, view in shop.definitions.items()}
     assert differences(found, shop.definitions.values(), rows, world.asked) == []
 
 
 # Offline
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(), time=st.sampled_from(TIMES), framed=st.booleans())
 def test_history_through_feast_is_the_definition(
     shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType, framed: bool
@@ -94,13 +91,13 @@ def test_history_through_feast_is_the_definition(
     folder = next(folders)
     world.write(folder)
     asked = world.questions(time)
-    found = history(shop.opened(folder, LMDB), as_frame(asked) if framed else asked)
+    found = history(shop, shop.opened(folder, LMDB), as_frame(asked) if framed else asked)
     keys = ["shop", "name"]
     assert found.select(keys).to_pylist() == asked.select(keys).to_pylist()
     check(shop, world, found.to_pydict())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(), memory=st.sampled_from([1, 3_000, 2**30]))
 def test_a_join_in_any_number_of_parts_is_the_definition(
     shop: Shop, folders: Iterator[Path], world: World, memory: int
@@ -120,7 +117,7 @@ def test_a_join_in_any_number_of_parts_is_the_definition(
 # Online
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("lmdb", 50), ("redis", 25), ("dynamodb", 25)])
+@pytest.mark.parametrize(("kind", "examples"), [("lmdb", 25), ("redis", 20), ("dynamodb", 12)])
 def test_a_vector_served_at_a_time_is_the_definition_for_what_has_arrived(
     shop: Shop,
     folders: Iterator[Path],
@@ -129,36 +126,32 @@ def test_a_vector_served_at_a_time_is_the_definition_for_what_has_arrived(
     kind: str,
     examples: int,
 ) -> None:
-    """Materialised in two steps, the second a second time, and some of it pushed."""
+    """Materialised in two steps, sometimes the second again, and some of it pushed."""
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=RELAXED)
     @given(
         world=worlds(),
         pushed=worlds(rows=4),
         ends=st.tuples(moments(), moments()).map(sorted),
+        again=st.booleans(),
         later=st.sampled_from([0, 0, MICROSECOND, DAY // 2, DAY, 3 * DAY, 30 * DAY]),
     )
-    def served(world: World, pushed: World, ends: Sequence[int], later: int) -> None:
+    def served(world: World, pushed: World, ends: Sequence[int], again: bool, later: int) -> None:
         folder = next(folders)
         world.write(folder)
         store = shop.opened(folder, settings_of(kind, request, monkeypatch))
         middle, end = ends
         materialise(store, BEGIN, moment(middle), at=middle)
-        materialise(store, moment(middle), moment(end), at=end)
-        materialise(store, moment(middle), moment(end), at=end)
-        events = pushable(pushed.rows, end)
+        for _ in range(1 + again):
+            materialise(store, moment(middle), moment(end), at=end)
+        events = pushable(pushed.rows)
         push(store, events)
         questions = [Question(q.shop, q.name, end + later) for q in world.asked]
         arrived = {
-            name: [
-                row
-                for row in (
-                    *until(world.rows_of(view), end), *by_key(view, events)
-                )
-            ]
+            name: [*until(rows_of(view, world.rows), end), *rows_of(view, events)]
             for name, view in shop.definitions.items()
         }
-        found = read(store, questions, at=end + later)
+        found = read(shop, store, questions, at=end + later)
         assert differences(found, shop.definitions.values(), arrived, questions) == []
 
     served()
@@ -176,23 +169,24 @@ def set_clock(store: FeatureStore, now: int) -> None:
 def until(rows: Sequence[Row], end: int) -> list[Row]:
     """What a materialisation up to a moment has brought."""
     return [
-        row
+        without_nan(row)
         for row in rows
         if row.happened is not None and row.happened <= end and (row.created or 0) <= end
     ]
 
 
-def pushable(rows: Sequence[Row], end: int) -> list[Row]:
-    """What a service may push at a moment: what has happened, and is known. NaN is null there."""
-    return [
-        replace(row, values={n: None if v != v else v for n, v in row.values.items()})
-        for row in until(rows, end)
-        if row.created is not None
-    ]
+def without_nan(row: Row) -> Row:
+    """Online NaN is missing, as null is."""
+    return replace(row, values={n: None if v != v else v for n, v in row.values.items()})
 
 
-def by_key(view: Any, rows: Sequence[Row]) -> list[Row]:
-    return World(tuple(rows), (), UTC_TIME, ()).rows_of(view)
+def pushable(rows: Sequence[Row]) -> list[Row]:
+    """What a service may push: events of the past, and announced ones.
+
+    Feast 0.67 drops a push without any value, with a warning, before a store hears of it.
+    """
+    dated = [without_nan(row) for row in rows if row.created is not None]
+    return [row for row in dated if (row.values["amount"], row.values["kind"]) != (None, None)]
 
 
 def push(store: FeatureStore, rows: Sequence[Row]) -> None:
@@ -201,13 +195,12 @@ def push(store: FeatureStore, rows: Sequence[Row]) -> None:
             store.push(source, as_frame(table_of(rows)))
 
 
-def read(store: FeatureStore, asked: Sequence[Question], *, at: int) -> dict[str, list[Any]]:
+def read(
+    shop: Shop, store: FeatureStore, asked: Sequence[Question], *, at: int
+) -> dict[str, list[Any]]:
     set_clock(store, at)
     keys = {"shop": [q.shop for q in asked], "name": [q.name for q in asked]}
-    service = store.get_feature_service(SERVICE)
-    answer = store.get_online_features(
-        features=service, entity_rows=keys, full_feature_names=True
-    )
+    answer = store.get_online_features(shop.features, keys, full_feature_names=True)
     columns: dict[str, list[Any]] = answer.to_dict()
     return columns
 
@@ -232,18 +225,18 @@ def spark_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             active.stop()
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=4, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(rows=60, shops=9, asked=40), time=st.sampled_from(TIMES))
 def test_history_on_spark_is_the_definition(
     spark_shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType
 ) -> None:
     folder = next(folders)
     world.write(folder)
-    found = history(spark_shop.opened(folder, LMDB), world.questions(time))
+    found = history(spark_shop, spark_shop.opened(folder, LMDB), world.questions(time))
     check(spark_shop, world, found.to_pydict())
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=4, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(rows=60, shops=9, asked=40), end=moments())
 def test_what_spark_materialises_is_the_definition(
     spark_shop: Shop, folders: Iterator[Path], world: World, end: int
@@ -254,7 +247,7 @@ def test_what_spark_materialises_is_the_definition(
     materialise(store, BEGIN, moment(end), at=end)
     questions = [Question(q.shop, q.name, end) for q in world.asked]
     arrived = {
-        name: until(world.rows_of(view), end) for name, view in spark_shop.definitions.items()
+        name: until(rows_of(view, world.rows), end) for name, view in spark_shop.definitions.items()
     }
-    found = read(store, questions, at=end)
+    found = read(spark_shop, store, questions, at=end)
     assert differences(found, spark_shop.definitions.values(), arrived, questions) == []

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore, RepoConfig
-from feature_examples import COLUMNS, DAY, MICROSECOND, START, amounts, moments, same
+from feature_examples import COLUMNS, DAY, MICROSECOND, amounts, moments, same
 from feature_reference import Row, aggregate, latest
 from hypothesis import strategies as st
 
@@ -25,7 +25,6 @@ from penstock.features.declarations import (
     Aggregate,
     BatchSource,
     Entity,
-    FeatureService,
     FeatureView,
 )
 from penstock.features.definition import ViewDefinition
@@ -100,7 +99,6 @@ instant = FeatureView(
 newest = FeatureView("newest", source=known, entities=[shop], features=list(COLUMNS))
 overall = FeatureView("overall", source=plain, ttl="12h", features=["amount", "kind"])
 VIEWS = (windows, coarse, everyone, recent, instant, newest, overall)
-SERVICE = "everything"
 
 
 @dataclass(frozen=True)
@@ -125,19 +123,6 @@ class World:
     time: pa.DataType
     asked: tuple[Question, ...]
 
-    def rows_of(self, view: ViewDefinition) -> list[Row]:
-        """As a view sees them: by its own key, and created if it says so."""
-        names = [column.name for column in view.keys]
-        created = bool(view.source.created)
-        return [
-            replace(
-                row,
-                key=tuple(row.values[name] for name in names),
-                created=row.created if created else None,
-            )
-            for row in self.rows
-        ]
-
     def write(self, folder: Path) -> None:
         """The files of the source in `folder`/rows."""
         table, edges = table_of(self.rows, self.time), (0, *self.cuts, len(self.rows))
@@ -155,6 +140,19 @@ class World:
                 "event_timestamp": times_of([q.at for q in self.asked], time),
             }
         )
+
+
+def rows_of(view: ViewDefinition, rows: Sequence[Row]) -> list[Row]:
+    """As a view sees them: by its own key, and created if it says so."""
+    names = [column.name for column in view.keys]
+    return [
+        replace(
+            row,
+            key=tuple(row.values[name] for name in names),
+            created=row.created if view.source.created else None,
+        )
+        for row in rows
+    ]
 
 
 def table_of(rows: Sequence[Row], time: pa.DataType = UTC_TIME) -> pa.Table:
@@ -251,10 +249,15 @@ class Shop:
     ) -> None:
         module = types.ModuleType("features")
         vars(module).update({view.name: view for view in views})
-        vars(module)[SERVICE] = FeatureService(SERVICE, list(views))
         found = compiled(module, root)
         self.definitions, self._objects = found.definitions, list(found.objects)
         self._engine = engine
+
+    @property
+    def features(self) -> list[str]:
+        """All of them, as Feast calls them: view:feature."""
+        views = self.definitions.values()
+        return [f"{view.name}:{column.name}" for view in views for column in view.features]
 
     def opened(self, folder: Path, online: Mapping[str, Any]) -> FeatureStore:
         """A store that knows the features, of rows that are written to `folder`."""
@@ -287,4 +290,3 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 def moment(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=nanoseconds // 1_000)
-

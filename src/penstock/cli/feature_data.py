@@ -19,10 +19,13 @@ def history(options: argparse.Namespace) -> int:
     project = project_of(options)
     written = write_history(project, _rows_or_query(options.rows), options.output, options.service)
     if options.json:
-        print_json(written.model_dump())
+        print_json(written.model_dump(mode="json"))
     else:
         print(f"{written.rows:,} rows with {len(written.features)} features → {written.path}")
         print(f"digest {written.digest[:12]}, definitions {written.definitions[:12]}")
+        for source in written.sources:
+            if not source.digest:
+                print(f"the content of source {source.name} is {source.of}")
     return 0
 
 
@@ -31,7 +34,7 @@ def materialize(options: argparse.Namespace) -> int:
 
     end = _time(options.end) if options.end else datetime.now(UTC)
     start = _time(options.start) if options.start else None
-    every = _span(options.every) if options.every else None
+    every = _every(options.every) if options.every is not None else None
     done = backfill(
         project_of(options),
         start,
@@ -50,10 +53,9 @@ def materialize(options: argparse.Namespace) -> int:
 
 def push(options: argparse.Namespace) -> int:
     from penstock.features.pushing import push_rows
-    from penstock.frames.convert import as_table
+    from penstock.frames.convert import read_rows
 
-    path = Path(options.rows)
-    count = push_rows(project_of(options), options.source, as_table(path, str(path)))
+    count = push_rows(project_of(options), options.source, read_rows(Path(options.rows)))
     if options.json:
         print_json({"pushed": count})
     else:
@@ -103,10 +105,15 @@ def _print_skew(service: str, vectors: int, found: list[Any]) -> None:
 
 def _rows_or_query(text: str) -> Any:
     """A file's rows, or a query."""
-    from penstock.frames.convert import as_table
+    from penstock.frames.convert import read_rows
 
+    if not text.strip():
+        raise UsageError(
+            "neither a file nor a query is given for the rows",
+            hint="name a Parquet or CSV file with keys and event_timestamp, or write a SELECT",
+        )
     path = Path(text)
-    return as_table(path, text) if path.suffix in (".parquet", ".csv") else text
+    return read_rows(path) if path.suffix in (".parquet", ".csv") else text
 
 
 def _time(text: str) -> datetime:
@@ -119,8 +126,16 @@ def _time(text: str) -> datetime:
 def _span(text: str) -> timedelta:
     try:
         span: timedelta = parse_duration(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(str(error), hint='write "7d", "12h" or "30m"') from None
+    return span
+
+
+def _every(text: str) -> timedelta:
+    """The length of an interval."""
+    span = _span(text)
+    if not span:
+        raise UsageError(f"intervals of {text!r} have no length", hint='write "7d", "12h" or "30m"')
     return span
 
 
@@ -128,5 +143,9 @@ def _since(text: str) -> datetime:
     """A time, or a span before now."""
     try:
         return datetime.now(UTC) - _span(text)
+    except OverflowError:
+        raise UsageError(
+            f"{text!r} is before all time", hint='write "7d", "12h" or a time'
+        ) from None
     except UsageError:
         return _time(text)

@@ -15,6 +15,7 @@ from penstock.project import Project
 if TYPE_CHECKING:
     from penstock.features.catalogue import Entry
     from penstock.features.changes import Change
+    from penstock.features.freshness import Freshness
 
 
 def list_views(options: argparse.Namespace) -> int:
@@ -40,6 +41,8 @@ def list_views(options: argparse.Namespace) -> int:
 
 
 def show_view(options: argparse.Namespace) -> int:
+    from penstock.features.definition import span_words
+
     entry = _entry(_entries(project_of(options)), options.view)
     if options.json:
         print_json(_as_json(entry))
@@ -51,8 +54,8 @@ def show_view(options: argparse.Namespace) -> int:
         "source": f"{view.source.name}: {view.source.location}",
         "times": ", ".join(filter(None, (view.source.timestamp, view.source.created))),
         "transformation": view.transformation.text.strip() if view.transformation else "",
-        "ttl": view.ttl or "",
-        "resolution": view.resolution or "",
+        "ttl": span_words(view.ttl) if view.ttl else "",
+        "resolution": span_words(view.resolution) if view.resolution else "",
         "owner": view.owner,
         "services": ", ".join(entry.services),
         "definition": view.digest[:12],
@@ -85,24 +88,25 @@ def apply_features(options: argparse.Namespace) -> int:
     if options.json:
         print_json([vars(change) | {"breaks": change.breaks} for change in changed])
     else:
-        print(f"{len(found.definitions)} feature views applied; {len(changed)} features changed")
+        print(f"{len(found.definitions)} feature views applied; {_counted(changed)}")
     return 0
 
 
 def show_freshness(options: argparse.Namespace) -> int:
+    from penstock.features.definition import span_words
     from penstock.features.freshness import freshness
 
     project = project_of(options)
     found = freshness(_entries(project), project.root, datetime.now(UTC))
     if options.json:
-        print_json([vars(one) for one in found])
+        print_json([_freshness_json(one) for one in found])
     else:
         rows = [
             (
                 one.view,
                 one.state,
                 _brief(one.age),
-                _brief(one.expected),
+                span_words(one.expected) if one.expected is not None else "–",
                 moment(one.newest) or "–",
                 moment(one.materialised_until) or "never",
                 one.owner or "–",
@@ -111,7 +115,10 @@ def show_freshness(options: argparse.Namespace) -> int:
         ]
         heads = ("view", "state", "age", "expected", "newest", "materialised until", "owner")
         print(table(heads, rows))
-    return 1 if any(one.state == "stale" for one in found) else 0
+        for one in found:
+            if one.reason:
+                print(f"{one.view} is unreadable: {one.reason}")
+    return 1 if any(one.late for one in found) else 0
 
 
 def lineage(options: argparse.Namespace) -> int:
@@ -120,8 +127,14 @@ def lineage(options: argparse.Namespace) -> int:
     from penstock.registry.versions import SERVICE_TAG, versions
 
     project = project_of(options)
-    view, _, feature = options.feature.partition(".")
+    view, dot, feature = options.feature.partition(".")
     entry = _entry(_entries(project), view)
+    if dot and not feature:
+        known = ", ".join(column.name for column in entry.definition.features)
+        raise UsageError(
+            f"{options.feature!r} names no feature of {view!r}",
+            hint=f"write {view} for the whole view, or one of its features: {known}",
+        )
     _known(entry, feature)
     using = {
         service: sorted({f for v, f in listed if v == view and feature in ("", f)})
@@ -180,11 +193,30 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _freshness_json(one: Freshness) -> dict[str, Any]:
+    """Durations as ISO 8601: P1DT4M29.160036S."""
+    from pydantic import TypeAdapter
+
+    iso: TypeAdapter[timedelta | None] = TypeAdapter(timedelta | None)
+    spans = {name: iso.dump_python(getattr(one, name), mode="json") for name in ("age", "expected")}
+    return vars(one) | spans
+
+
+def _counted(changed: list[Change]) -> str:
+    """So many features added, changed and removed."""
+    kinds = [change.kind for change in changed]
+    counts = {kind: kinds.count(kind) for kind in ("added", "changed", "removed")}
+    first, *others = [(n, kind) for kind, n in counts.items() if n] or [(0, "changed")]
+    return ", ".join([f"{first[0]} features {first[1]}", *(f"{n} {kind}" for n, kind in others)])
+
+
 def _features(entry: Entry) -> list[tuple[str, str, str]]:
+    from penstock.features.definition import span_words
+
     made = {
         a.name: f"{a.function}{f'({a.n})' if a.n else ''} of {a.column or 'rows'}, "
-        f"{_brief(a.window) if a.window else 'lifetime'}"
-        + (f", until {_brief(a.offset)} before" if a.offset else "")
+        f"{span_words(a.window) if a.window else 'lifetime'}"
+        + (f", until {span_words(a.offset)} before" if a.offset else "")
         for a in entry.definition.aggregates
     }
     latest = "of the latest row"

@@ -114,7 +114,8 @@ COMMANDS: tuple[Command, ...] = (
         "Show how old the newest event of each view is, against what is expected",
         "penstock.cli.features:show_freshness",
         (),
-        "Exit status 1 means that a view is stale.",
+        "Exit status 1 means that a view is not as fresh as it is expected to be: stale, without "
+        "data, or unreadable.",
     ),
     Command(
         "features lineage",
@@ -143,9 +144,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--end", metavar="TIME", help="(default: now)"),
             Option("--every", metavar="SPAN", help="in intervals such as 7d, each done for good"),
             Option("--view", action="append", metavar="VIEW", help="only this; may be repeated"),
-            Option(
-                "--force", action="store_true", help="also what is there: rows that came late"
-            ),
+            Option("--force", action="store_true", help="also what is there: rows that came late"),
         ),
         "Goes on after an interruption; done twice, it changes nothing.",
     ),
@@ -155,7 +154,7 @@ COMMANDS: tuple[Command, ...] = (
         "penstock.cli.feature_data:push",
         (
             Option("source", metavar="SOURCE", help="as features.py names it"),
-            Option("rows", metavar="FILE", help="Parquet, CSV or JSON, with the source's columns"),
+            Option("rows", metavar="FILE", help="Parquet or CSV, with the source's columns"),
         ),
     ),
     Command(
@@ -256,6 +255,60 @@ COMMANDS: tuple[Command, ...] = (
             ),
             Option("--rows", metavar="FILE", help="feature rows from a CSV, Parquet or JSON file"),
         ),
+    ),
+    Command(
+        "load",
+        "Put load on an endpoint of this machine, and measure what its clients would see",
+        "penstock.cli.load:load",
+        (
+            Option("--endpoint", metavar="NAME", default="staging", help="(default: staging)"),
+            Option("--url", metavar="URL", help="another server, instead of an endpoint"),
+            Option(
+                "--protocol",
+                choices=("predict", "invocations", "v2"),
+                default="predict",
+                help="(default: predict)",
+            ),
+            Option(
+                "--rows",
+                metavar="FILE",
+                help="feature rows, one a request: CSV, Parquet or JSON "
+                "(default: held-out rows of the training set, or made up from the schema)",
+            ),
+            Option("--entities", metavar="FILE", help="entity keys, one a request"),
+            Option("--connections", type=int, metavar="N", default=32, help="(default: 32)"),
+            Option(
+                "--rate",
+                type=float,
+                metavar="R",
+                help="requests a second, at fixed times; latency counts from when a request was "
+                "due (default: each connection asks again when it is answered)",
+            ),
+            Option(
+                "--duration",
+                metavar="SPAN",
+                help="at most 10m (default: 10s, or 10m with --requests)",
+            ),
+            Option("--requests", type=int, metavar="N", help="end after so many"),
+            Option(
+                "--header",
+                action="append",
+                metavar="'NAME: VALUE'",
+                help="{n} becomes the number of the request; may be repeated",
+            ),
+            Option("--processes", type=int, metavar="N", default=1, help="(default: 1)"),
+            Option(
+                "--output",
+                metavar="DIR",
+                help="write load.json, load.hgrm, load.hlog (HdrHistogram) and load.png",
+            ),
+            Option(
+                "--i-own-this-host",
+                action="store_true",
+                help="the address may be another machine's",
+            ),
+        ),
+        "Exit status 1 means that no request was answered with 200.",
     ),
     Command(
         "doctor",

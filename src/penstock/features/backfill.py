@@ -57,7 +57,9 @@ def backfill(
     tasks: list[list[Interval]] = []
     for view in chosen.values():
         there = covered_spans(store, view)
-        begin = start or _first_needed(view, end, there, knows_itself(store))
+        begin = start or _first_needed(view, end, there)
+        if start is None and not knows_itself(store):
+            begin = there[-1][1] if there and not again else BEGINNING
         if begin > end:
             raise UsageError(
                 f"{view.name} would be materialised from {begin:%Y-%m-%d %H:%M} to "
@@ -175,11 +177,9 @@ class _Fill:
             )
 
 
-def _first_needed(view: Any, end: datetime, there: Sequence[Span], knows_itself: bool) -> datetime:
+def _first_needed(view: Any, end: datetime, there: Sequence[Span]) -> datetime:
     """Since when the store needs rows of a view; all there are where it has none."""
     definition = definition_of(view)
-    if not knows_itself:
-        return there[-1][1] if there else BEGINNING
     if definition is not None and definition.aggregates:
         return first_needed(definition, end)
     return end - view.ttl if view.ttl and there else BEGINNING

@@ -14,8 +14,8 @@ from penstock.features.definition import FEEDS_TAG, ViewDefinition
 from penstock.features.feast_objects import Compiled
 from penstock.features.feast_views import definition_of, described_by_feast
 from penstock.features.filled import covered_spans
+from penstock.features.on_demand import computed
 from penstock.features.store import repository
-from penstock.records import digest_of
 
 
 @dataclass(frozen=True)
@@ -67,30 +67,10 @@ def _described(objects: Iterable[Any]) -> dict[str, ViewDefinition | Computed]:
     described: dict[str, ViewDefinition | Computed] = {}
     for one in objects:
         if isinstance(one, OnDemandFeatureView):
-            described[one.name] = _computed(one)
+            described[one.name] = computed(one)
         elif isinstance(one, FeatureView) and (definition := definition_of(one)):
             described[one.name] = definition
     return described
-
-
-def _computed(view: Any) -> Computed:
-    inputs = [
-        f"{projection.name}.{field.name}"
-        for projection in view.source_feature_view_projections.values()
-        for field in projection.features
-    ]
-    asked = [
-        f"{field.name}: {field.dtype}"
-        for source in view.source_request_sources.values()
-        for field in source.schema
-    ]
-    made = view.feature_transformation
-    return Computed(
-        features={field.name: str(field.dtype) for field in view.features},
-        mode=str(view.mode),
-        code=digest_of(getattr(made, "udf_string", "") or str(made)),
-        inputs=tuple(sorted(inputs + asked)),
-    )
 
 
 def consumers(store: Any) -> Mapping[str, list[tuple[str, str]]]:

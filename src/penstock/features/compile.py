@@ -7,18 +7,16 @@ feature's name, before anything is computed.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
 
-from penstock.errors import DataError, ProjectError
-from penstock.features.declarations import (
-    Aggregate,
-    BatchSource,
-    FeatureView,
-)
+from penstock.errors import DataError, PenstockError, ProjectError, UserCodeError
+from penstock.features.checks import repeated, seen
+from penstock.features.code import code_digest, place_of
+from penstock.features.declarations import Aggregate, BatchSource, FeatureView
+from penstock.features.declared import declared_in
 from penstock.features.definition import (
     Aggregation,
     Source,
@@ -28,6 +26,7 @@ from penstock.features.definition import (
 )
 from penstock.features.facts import RELATION, parquet, source_rows, transformer
 from penstock.frames.convert import columns_of
+from penstock.records import Column
 from penstock.settings import parse_duration
 
 NUMBERS = ("sum", "mean", "std")
@@ -36,15 +35,7 @@ ORDERED = ("min", "max")
 
 def view_definitions(module: ModuleType, root: Path) -> dict[str, ViewDefinition]:
     """The views that a module declares, by name, each once."""
-    found = {id(v): v for v in vars(module).values() if isinstance(v, FeatureView)}
-    names = [view.name for view in found.values()]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ProjectError(
-            f"{module.__name__}.py declares more than one feature view called "
-            f"{', '.join(repeated)}",
-            hint="give each its own name",
-        )
-    return {view.name: define(view, root) for view in found.values()}
+    return {view.name: define(view, root) for view in declared_in(module).views}
 
 
 def define(view: FeatureView, root: Path) -> ViewDefinition:
@@ -53,29 +44,23 @@ def define(view: FeatureView, root: Path) -> ViewDefinition:
     Raises `ProjectError` that names the feature and what to do, `DataError` when the source's file
     is not there to tell the types.
     """
-    source = _source(view.source, root)
-    transformation, schema = _rows(view, source, root)
     what = f"feature view {view.name!r}"
+    source, given = _source(view.source, root)
+    transformation, schema = _rows(what, view, given, root)
     keys = tuple(key for entity in view.entities for key in entity.join_keys)
     times = [time for time in (source.timestamp, source.created) if time]
     for name, role in [(k, "the key") for k in keys] + [(t, "the time") for t in times]:
         _require(what, name, schema, role)
     for name in times:
         _require_time(what, name, schema.field(name).type)
-    apart = {*keys, *times}
-    chosen = view.features or [name for name in schema.names if name not in apart]
-    for name in view.features:
-        _require(what, name, schema, "the feature")
-    if not view.aggregates and not chosen:
-        raise ProjectError(f"{what} has no features", hint="its source has only keys and times")
+    for name in keys:
+        _require_key(what, name, schema.field(name).type)
     return ViewDefinition(
         name=view.name,
         keys=columns_of(pa.schema([schema.field(name) for name in keys])),
         source=source,
         transformation=transformation,
-        fields=()
-        if view.aggregates
-        else columns_of(pa.schema([schema.field(name) for name in chosen])),
+        fields=() if view.aggregates else _fields(what, view, schema, {*keys, *times}),
         aggregates=tuple(_aggregation(what, a, schema) for a in view.aggregates),
         ttl=parse_duration(view.ttl) or None,
         resolution=parse_duration(view.resolution),
@@ -87,7 +72,23 @@ def define(view: FeatureView, root: Path) -> ViewDefinition:
     )
 
 
-def _source(source: BatchSource, root: Path) -> Source:
+def _fields(what: str, view: FeatureView, schema: pa.Schema, apart: set[str]) -> tuple[Column, ...]:
+    """The columns of the latest row that are features: those named, or all but keys and times."""
+    chosen = view.features or [name for name in schema.names if name not in apart]
+    if not chosen:
+        raise ProjectError(
+            f"{what} has no features: its rows have only the keys and times {', '.join(apart)}",
+            hint="add a column, or count rows: aggregates=[Aggregate('*', 'count', window='7d')]",
+        )
+    for name in chosen:
+        _require(what, name, schema, "the feature")
+        view.check_name(what, name)
+        _require_type(f"{what}, feature {name!r}", schema.field(name).type)
+    return columns_of(pa.schema([schema.field(name) for name in chosen]))
+
+
+def _source(source: BatchSource, root: Path) -> tuple[Source, pa.Schema]:
+    """The source, and the columns that it has."""
     bare = Source(
         name=source.name,
         kind="query" if source.query else "parquet",
@@ -95,16 +96,22 @@ def _source(source: BatchSource, root: Path) -> Source:
         timestamp=source.timestamp,
         created=source.created,
     )
-    return bare.model_copy(update={"columns": columns_of(_schema(source, bare, root))})
+    schema = _schema(source, bare, root)
+    if twice := repeated(schema.names):
+        raise ProjectError(
+            f"source {source.name!r} has more than one column called {', '.join(twice)}",
+            hint="name each column once",
+        )
+    return bare.model_copy(update={"columns": columns_of(schema)}), schema
 
 
 def _schema(source: BatchSource, bare: Source, root: Path) -> pa.Schema:
     """As it was declared, where it was; else as the files or the query have it."""
     if source.schema is not None:
         return pa.schema([(name, arrow_type(text)) for name, text in source.schema.items()])
-    if bare.kind == "query":
-        return source_rows(bare, root).schema
     try:
+        if bare.kind == "query":
+            return source_rows(bare, root).schema
         return parquet(f"source {source.name!r}", source.path, root).schema
     except DataError as error:
         raise ProjectError(
@@ -113,25 +120,54 @@ def _schema(source: BatchSource, bare: Source, root: Path) -> pa.Schema:
         ) from error
 
 
-def _rows(view: FeatureView, source: Source, root: Path) -> tuple[Transformation | None, pa.Schema]:
+def _rows(
+    what: str, view: FeatureView, given: pa.Schema, root: Path
+) -> tuple[Transformation | None, pa.Schema]:
     """The view's transformation, and the columns of its rows."""
-    given = pa.schema([(column.name, arrow_type(column.type)) for column in source.columns])
     if view.transform is None:
         return None, given
-    transformation = _transformation(view)
-    change = transformer(transformation, root)
-    return transformation, change(given.empty_table().to_reader()).schema
+    for name in given.names:  # events are pushed with all of them
+        _require_type(f"source {view.source.name!r}, column {name!r}", given.field(name).type)
+    transformation = _transformation(what, view)
+    try:
+        change = transformer(transformation, root)
+        made = change(given.empty_table().to_reader()).schema
+    except PenstockError as error:
+        kind = UserCodeError if isinstance(error, UserCodeError) else ProjectError
+        raise kind(f"{what}: {error.message}", hint=error.hint) from error
+    if twice := repeated(made.names):
+        raise ProjectError(
+            f"{what}: its transformation gives more than one column called {', '.join(twice)}",
+            hint="name each column once",
+        )
+    return transformation, made
 
 
-def _transformation(view: FeatureView) -> Transformation:
-    assert view.transform is not None
-    if view.mode == "sql":
-        text = str(view.transform(RELATION))
-        return Transformation(mode="sql", text=text, digest=_digest(text))
-    file = Path(inspect.getsourcefile(view.transform) or "features.py").name
-    code = inspect.getsource(view.transform)
-    text = f"{file}:{view.transform.__name__}"
-    return Transformation(mode=view.mode, text=text, digest=_digest(code))
+def _transformation(what: str, view: FeatureView) -> Transformation:
+    function = view.transform
+    assert function is not None
+    if view.mode != "sql":
+        try:
+            place, digest = place_of(function), code_digest(function)
+        except (OSError, TypeError) as error:
+            raise ProjectError(
+                f"{what}: the text of its transformation {function!r} cannot be found",
+                hint="write it as a function in features.py",
+            ) from error
+        return Transformation(mode=view.mode, text=place, digest=digest)
+    try:
+        text = function(RELATION)
+    except Exception as error:  # whatever the project's code raises
+        raise UserCodeError(
+            f"{what}: its transformation raised {type(error).__name__}: {error}",
+            hint="with mode 'sql' it takes the name of a relation and returns a query over it",
+        ) from error
+    if not isinstance(text, str):
+        raise ProjectError(
+            f"{what}: its transformation returned {seen(text)} and not a query",
+            hint='return SQL; or write mode="pandas", "polars" or "arrow" for a function of rows',
+        )
+    return Transformation(mode="sql", text=text, digest=_digest(text))
 
 
 def _digest(text: str) -> str:
@@ -144,6 +180,7 @@ def _aggregation(what: str, declared: Aggregate, schema: pa.Schema) -> Aggregati
     feature = f"{what}, feature {declared.name!r}"
     if column:
         _require(feature, column, schema, "the column")
+        _require_type(f"{feature}, column {column!r}", schema.field(column).type)
     kind = schema.field(column).type if column else pa.int64()
     return Aggregation(
         name=declared.name,
@@ -188,6 +225,36 @@ def _require(what: str, name: str, schema: pa.Schema, role: str) -> None:
             f"{what}: {role} {name!r} is not a column of its rows, which have "
             f"{', '.join(schema.names)}",
             hint="correct the name, or make the column in a transformation",
+        )
+
+
+def _require_type(what: str, kind: pa.DataType) -> None:
+    """A type that definitions, the online store and Feast can hold."""
+    try:
+        arrow_type(str(kind))
+    except ProjectError as error:
+        raise ProjectError(
+            f"{what}: it is a {kind}, which a feature cannot be",
+            hint=f"cast it in a query or a transformation, or leave it out; {error.hint}",
+        ) from None
+
+
+def _require_key(what: str, name: str, kind: pa.DataType) -> None:
+    """A type of which two values are equal or not, and which the online stores have."""
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_boolean,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_timestamp,
+        pa.types.is_date,
+    )
+    if not any(test(kind) for test in tests):
+        raise ProjectError(
+            f"{what}: the key {name!r} is a {kind}, which cannot be a key",
+            hint="a key is an integer, a text, bytes, a boolean or a time; cast it in the source",
         )
 
 

@@ -31,7 +31,6 @@ Function = Literal[
     "last_distinct",
 ]
 DEFINITION_TAG = "penstock.definition"  # on a Feast feature view: its definition as JSON
-CODE_TAG = "penstock.code"  # on a Feast on-demand view: the digest of its function's code
 FEEDS_TAG = "penstock.feeds"  # on a Feast feature view of raw events: the view they count in
 EVENTS_SUFFIX = "__events"  # ends the name of that view of raw events
 

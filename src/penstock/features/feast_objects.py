@@ -6,7 +6,6 @@ since Feast takes from a push only the columns that a view has as features.
 
 from __future__ import annotations
 
-import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
-
 from penstock.errors import ProjectError
+from penstock.features.code import standalone
 from penstock.features.compile import view_definitions
 from penstock.features.declarations import (
     Entity,
@@ -27,14 +25,24 @@ from penstock.features.declarations import (
     RequestSource,
     Selection,
 )
+from penstock.features.declared import declared_in
 from penstock.features.definition import (
     DEFINITION_TAG,
     EVENTS_SUFFIX,
     FEEDS_TAG,
     ViewDefinition,
-    arrow_type,
 )
+from penstock.features.feast_names import each_once, plain_feast, require_apart
+from penstock.features.feast_types import feast_type, field
 from penstock.records import Column
+
+KINDS = {
+    "view": "feature view",
+    "service": "feature service",
+    "entity": "entity",
+    "source": "source",
+    "request": "request source",
+}
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,12 @@ def compiled(module: ModuleType, root: Path) -> Compiled:
     Raises `ProjectError` where a declaration and its source disagree.
     """
     definitions = view_definitions(module, root)
-    own = _plain_feast(module, root)
+    own = plain_feast(module, root)
     builder = _Builder(definitions, root)
-    declared = {id(value): value for value in vars(module).values()}.values()
-    for value in declared:
-        if isinstance(value, FeatureView | OnDemandFeatureView | FeatureService):
-            builder.feast(value)
-    made = {(type(o), o.name): o for o in (*own, *builder.made())}
-    return Compiled(definitions, tuple(made.values()))
+    declared = declared_in(module)
+    for value in (*declared.views, *declared.on_demand, *declared.services):
+        builder.feast(value)
+    return Compiled(definitions, each_once((*own, *builder.made())))
 
 
 class _Builder:
@@ -87,18 +93,20 @@ class _Builder:
         return value
 
     def _once(self, kind: str, name: str, make: Callable[[], Any]) -> Any:
+        from feast.errors import FeastError
+
         if (kind, name) not in self._made:
-            self._made[kind, name] = make()
+            try:
+                self._made[kind, name] = make()
+            except (ValueError, TypeError, AssertionError, FeastError) as error:
+                raise ProjectError(
+                    f"{KINDS[kind]} {name!r}: Feast refuses it: {error}",
+                    hint="correct the declaration in features.py",
+                ) from error
         return self._made[kind, name]
 
     def _selected(self, selection: Selection) -> Any:
-        known = [c.name for c in self._definitions[selection.view.name].features]
-        if missing := [name for name in selection.names if name not in known]:
-            raise ProjectError(
-                f"feature view {selection.view.name!r} has no feature {', '.join(missing)}; "
-                f"it has {', '.join(known)}",
-                hint="correct the name where the features are selected",
-            )
+        selection.require([c.name for c in self._definitions[selection.view.name].features])
         return self.feast(selection.view)[list(selection.names)]
 
     def _view(self, view: FeatureView) -> Any:
@@ -117,7 +125,7 @@ class _Builder:
             name=view.name,
             entities=entities,
             ttl=definition.ttl,
-            schema=[_field(c, about) for c in (*definition.keys, *definition.features)],
+            schema=[field(c, about) for c in (*definition.keys, *definition.features)],
             source=self._batch_source(definition) if pushed_raw else push,
             online=definition.online,
             owner=definition.owner,
@@ -129,7 +137,7 @@ class _Builder:
         """One for each join key, as Feast's entities have one only."""
         from feast import Entity as FeastEntity
 
-        kinds = {key.name: _feast_type(key.type).to_value_type() for key in definition.keys}
+        kinds = {key.name: feast_type(key.type).to_value_type() for key in definition.keys}
 
         def make(name: str, key: str) -> Any:
             return FeastEntity(
@@ -143,10 +151,35 @@ class _Builder:
 
         single = len(entity.join_keys) == 1
         names = {key: entity.name if single else f"{entity.name}_{key}" for key in kinds}
-        return [
+        made = [
             self._once("entity", names[key], partial(make, names[key], key))
             for key in entity.join_keys
         ]
+        for one, key in zip(made, entity.join_keys, strict=True):
+            self._require_alike(one, key, kinds[key], entity, definition)
+        return made
+
+    def _require_alike(
+        self, made: Any, key: str, kind: Any, entity: Entity, definition: ViewDefinition
+    ) -> None:
+        """Feast gives an entity one join key and one type, whatever the view."""
+        others = [o for o in self._definitions.values() if o.name != definition.name]
+        if made.value_type != kind:
+            there = {c.name: (o.name, c.type) for o in reversed(others) for c in o.keys}
+            here = {c.name: c.type for c in definition.keys}
+            view, other = there.get(key, ("another view", made.value_type.name.lower()))
+            raise ProjectError(
+                f"feature view {definition.name!r}: the key {key!r} of entity {entity.name!r} is "
+                f"{here[key]}, and {other} in {view!r}",
+                hint="cast it in the source or a transformation: an entity has one type",
+            )
+        if made.join_key != key:
+            raise ProjectError(
+                f"feature view {definition.name!r}: entity {entity.name!r} has the join key "
+                f"{key!r}, which Feast knows as the entity {made.name!r} with the join key "
+                f"{made.join_key!r}",
+                hint="give one of the two entities another name",
+            )
 
     def _batch_source(self, definition: ViewDefinition) -> Any:
         from feast import FileSource
@@ -176,9 +209,9 @@ class _Builder:
         return FeastOnDemand(
             name=view.name,
             sources=[self.feast(source) for source in view.sources],
-            schema=[_field(Column(name=n, type=t)) for n, t in view.schema.items()],
+            schema=[field(Column(name=n, type=t)) for n, t in view.schema.items()],
             udf=_by_value(view.function),
-            udf_string=inspect.getsource(view.function),
+            udf_string=_source_text(view),
             mode="pandas",
             owner=view.owner,
             description=view.description,
@@ -188,13 +221,28 @@ class _Builder:
     def _service(self, service: FeatureService) -> Any:
         from feast import FeatureService as FeastService
 
+        features = [self.feast(view) for view in service.features]
+        require_apart(service.name, features)
         return FeastService(
             name=service.name,
-            features=[self.feast(view) for view in service.features],
+            features=features,
             owner=service.owner,
             description=service.description,
             tags=dict(service.tags),
         )
+
+
+def _source_text(view: OnDemandFeatureView) -> str:
+    what = f"on-demand feature view {view.name!r}"
+    try:
+        return standalone(view.function)
+    except OSError as error:
+        raise ProjectError(
+            f"{what}: the text of its function cannot be found",
+            hint="write it as a function in features.py",
+        ) from error
+    except ProjectError as error:
+        raise ProjectError(f"{what}, its function: {error.message}", hint=error.hint) from error
 
 
 def push_source_name(source: str) -> str:
@@ -215,7 +263,7 @@ def _events(definition: ViewDefinition, entities: list[Any], push: Any) -> Any:
     return FeastView(
         name=definition.name + EVENTS_SUFFIX,
         entities=[entity for entity in entities if entity.join_key in columns],
-        schema=[_field(column) for name, column in columns.items() if name in needed],
+        schema=[field(column) for name, column in columns.items() if name in needed],
         source=push,
         online=False,
         owner=definition.owner,
@@ -228,7 +276,7 @@ def _request_source(source: RequestSource) -> Any:
     from feast import RequestSource as FeastRequest
 
     columns = (Column(name=name, type=text) for name, text in source.schema.items())
-    return FeastRequest(name=source.name, schema=[_field(column) for column in columns])
+    return FeastRequest(name=source.name, schema=[field(column) for column in columns])
 
 
 def _location(definition: ViewDefinition, root: Path) -> str:
@@ -240,56 +288,6 @@ def _location(definition: ViewDefinition, root: Path) -> str:
     if source.kind == "query":
         return str(root / ".penstock" / "feast" / "queries" / f"{source.name}.sql")
     return source.location if "://" in source.location else str(root / source.location)
-
-
-def _plain_feast(module: ModuleType, root: Path) -> list[Any]:
-    """The Feast objects that a module declares itself; relative paths are the project's."""
-    from feast import (
-        BatchFeatureView,
-        FeatureService,
-        FeatureView,
-        FileSource,
-        OnDemandFeatureView,
-        StreamFeatureView,
-    )
-    from feast import Entity as FeastEntity
-    from feast.data_source import DataSource
-
-    views = (FeatureView, BatchFeatureView, OnDemandFeatureView, StreamFeatureView)
-    kinds = (FeastEntity, DataSource, *views, FeatureService)
-    found = {id(v): v for v in vars(module).values() if isinstance(v, kinds)}
-    for value in found.values():
-        for source in (value, getattr(value, "batch_source", None)):
-            if isinstance(source, FileSource) and "://" not in source.path:
-                source.file_options.uri = str(root / source.path)
-    return list(found.values())
-
-
-def _field(column: Column, about: Mapping[str, str] = types.MappingProxyType({})) -> Any:
-    from feast import Field
-
-    kind = _feast_type(column.type)
-    return Field(name=column.name, dtype=kind, description=about.get(column.name, ""))
-
-
-def _feast_type(text: str) -> Any:
-    """The Feast type that holds an Arrow type without loss, where there is one."""
-    import feast.types as feast_types
-
-    kind = arrow_type(text)
-    if pa.types.is_list(kind):
-        return feast_types.Array(_feast_type(str(kind.value_type)))
-    names: list[tuple[Callable[[pa.DataType], bool], str]] = [
-        (pa.types.is_boolean, "Bool"),
-        (lambda k: (pa.types.is_integer(k) and k.bit_width < 32) or k == pa.int32(), "Int32"),
-        (pa.types.is_integer, "Int64"),
-        (lambda k: pa.types.is_floating(k) and k.bit_width <= 32, "Float32"),
-        (lambda k: pa.types.is_floating(k) or pa.types.is_decimal(k), "Float64"),
-        (lambda k: pa.types.is_timestamp(k) or pa.types.is_date(k), "UnixTimestamp"),
-        (lambda k: pa.types.is_binary(k) or pa.types.is_large_binary(k), "Bytes"),
-    ]
-    name = next((name for test, name in names if test(kind)), "String")
-    return getattr(feast_types, name)
 
 
 def _by_value(function: Callable[..., Any]) -> Callable[..., Any]:

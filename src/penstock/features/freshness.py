@@ -11,11 +11,17 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from penstock.errors import DataError
+from penstock.errors import DataError, PenstockError
 from penstock.features.catalogue import Entry
 from penstock.features.facts import facts_of
 
-State = Literal["fresh", "stale", "no data", "nothing expected"]
+State = Literal[
+    "fresh",
+    "stale",  # the newest event is older than expected
+    "no data",  # no event has happened yet, as far as the source knows
+    "unreadable",  # the source is missing or damaged: nothing is known
+    "nothing expected",
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,12 @@ class Freshness:
     materialised_until: datetime | None
     state: State
     owner: str = ""
+    reason: str = ""  # why it is unreadable
+
+    @property
+    def late(self) -> bool:
+        """Whether it is not as fresh as is expected. Of a view without expectation, never."""
+        return self.expected is not None and self.state != "fresh"
 
 
 def judge(newest: datetime | None, expected: timedelta | None, now: datetime) -> State:
@@ -46,8 +58,11 @@ def freshness(entries: Mapping[str, Entry], root: Path, now: datetime) -> list[F
 
 
 def _of(name: str, entry: Entry, root: Path, now: datetime) -> Freshness:
-    view = entry.definition
-    newest = newest_event(entry, root, now)
+    view, newest, reason = entry.definition, None, ""
+    try:
+        newest = newest_event(entry, root, now)
+    except PenstockError as error:
+        reason = error.message
     until = entry.materialised_until
     return Freshness(
         view=name,
@@ -55,26 +70,31 @@ def _of(name: str, entry: Entry, root: Path, now: datetime) -> Freshness:
         age=now - newest if newest else None,
         expected=view.expected_freshness,
         materialised_until=until.astimezone(UTC) if until else None,
-        state=judge(newest, view.expected_freshness, now),
+        state="unreadable" if reason else judge(newest, view.expected_freshness, now),
         owner=view.owner,
+        reason=reason,
     )
 
 
 def newest_event(entry: Entry, root: Path, now: datetime) -> datetime | None:
-    """The time of the newest event that had happened by now; none where there is no source."""
+    """The time of the newest event that had happened by now, UTC; none where there is no row.
+
+    Raises a `PenstockError` when the source, or what a transformation makes of it, is unreadable.
+    """
     source = entry.definition.source
-    try:
-        batches = facts_of(entry.definition, root).batches((source.timestamp,))
-        newest: datetime | None = None
-        for batch in batches:
-            times = batch[source.timestamp]
-            times = pc.cast(times, pa.timestamp("us", times.type.tz), safe=False)
-            limit = pa.scalar(now, pa.timestamp("us", "UTC")).cast(times.type)
-            past = times.filter(pc.less_equal(times, limit))
-            moment = pc.max(past).as_py()
-            if moment is not None:
-                moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-                newest = max(newest or moment, moment)
-    except DataError:
-        return None
+    facts = facts_of(entry.definition, root)
+    newest: datetime | None = None
+    for batch in facts.batches((source.timestamp,)):
+        times = batch[source.timestamp]
+        if not pa.types.is_timestamp(times.type):
+            raise DataError(
+                f"{facts.what}: the time {source.timestamp!r} is a {times.type}",
+                hint="it must be a timestamp; cast it in the source",
+            )
+        times = pc.cast(times, pa.timestamp("us", times.type.tz), safe=False)
+        limit = pa.scalar(now, pa.timestamp("us", "UTC")).cast(times.type)
+        moment = pc.max(times.filter(pc.less_equal(times, limit))).as_py()
+        if moment is not None:
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+            newest = max(newest or moment, moment)
     return newest.astimezone(UTC) if newest else None

@@ -1,15 +1,18 @@
 """Training sets and materialisation on Spark. Loaded as a Feast plugin only.
 
 Spark reads the files, transforms the rows and groups them by the hash of their key; each group is
-computed by the kernels that compute it on one machine, so the results are the same to the bit. The
-workers need Penstock installed. In feature_store.yaml: `penstock.features.spark.SparkOfflineStore`
+computed by the kernels that compute it on one machine, so the results are the same to the bit. A
+source that is a query is run by DuckDB on the driver, and its rows are read from a file below the
+project's folder. The workers need Penstock installed, and that folder.
+
+In feature_store.yaml: `penstock.features.spark.SparkOfflineStore`
 and `penstock.features.spark.SparkComputeEngine`.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from penstock.errors import DataError
@@ -29,6 +33,7 @@ from penstock.features.materialise import Filling
 from penstock.features.offline_store import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from penstock.features.partitions import POSITION, part_of
 
+ROWS = "rows.parquet"
 BUCKET, PAYLOAD = "__bucket", "__payload"
 UNLIMITED = 2**62  # a group is in memory already
 
@@ -98,14 +103,13 @@ class _Rows:
     """A view's rows as Spark has them, each with a number in the order of the files."""
 
     def __init__(self, spark: Any, view: ViewDefinition, source: Facts, root: Path) -> None:
-        if view.source.kind == "query":
-            raise DataError(
-                f"source {view.source.name!r} is a query in DuckDB's SQL, which Spark cannot run",
-                hint="name the files in path=… and put the query into a transformation",
-            )
         self._spark, self._view = spark, view
         self._keys = [column.name for column in view.keys]
-        rows, schema = self._transformed(self._read(source), source.schema, root)
+        files = source.dataset.files
+        if view.source.kind == "query":  # in DuckDB's SQL, which Spark does not know
+            self._kept = _as_parquet(source, root)
+            files = [str(Path(self._kept.name) / ROWS)]
+        rows, schema = self._transformed(self._read(source, files), source.schema, root)
         times = filter(None, (view.source.timestamp, view.source.created))
         needed = [*dict.fromkeys((*self._keys, *times, *view.inputs))]
         self._rows = rows.select(*needed)
@@ -154,10 +158,10 @@ class _Rows:
         for row in self._grouped(parts).applyInArrow(fill, f"{PAYLOAD} binary").toLocalIterator():
             yield _unpacked(row[0])
 
-    def _read(self, source: Facts) -> Any:
+    def _read(self, source: Facts, paths: Sequence[str]) -> Any:
         """File by file, so that numbers given in the order of partitions are in that of rows."""
         columns = [f"`{own}` AS `{name}`" for name, own in source.named.items()]
-        files = [self._spark.read.parquet(file) for file in source.dataset.files]
+        files = [self._spark.read.parquet(path) for path in paths]
         try:
             return reduce(lambda a, b: a.union(b), [file.selectExpr(*columns) for file in files])
         except Exception as error:
@@ -201,6 +205,16 @@ class _Rows:
 
         wider = StructType([*rows.schema.fields, StructField(BUCKET, IntegerType())])
         return rows.mapInArrow(bucketed, wider).groupBy(BUCKET)
+
+
+def _as_parquet(source: Facts, root: Path) -> tempfile.TemporaryDirectory[str]:
+    """The rows of a query, which DuckDB has run once, where workers find the project's files."""
+    (root / ".penstock").mkdir(exist_ok=True)
+    folder = tempfile.TemporaryDirectory(prefix="spark-", dir=root / ".penstock")
+    with pq.ParquetWriter(Path(folder.name) / ROWS, source.schema) as kept:
+        for batch in source.batches(tuple(source.named)):
+            kept.write_batch(batch)
+    return folder
 
 
 def _collected(grouped: Any, join: Callable[[pa.Table, pa.Table], pa.Table]) -> list[Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 from penstock.digests import written_whole
 from penstock.errors import ProjectError
 from penstock.features.feast_objects import Compiled, compiled
+from penstock.features.on_demand import forget_changed
 from penstock.project import Project
 from penstock.settings import FeatureSettings, Settings
 
@@ -84,8 +84,17 @@ def apply(store: Any, project: Project, found: Compiled) -> None:
         names = {(type(o).__name__, o.name) for o in found.objects}
         there = [*store.list_feature_services(), *store.list_all_feature_views()]
         gone = [o for o in there if (type(o).__name__, o.name) not in names]
-    # Feast 0.67 removes nothing unless it is told that the objects are all there are.
-    store.apply(list(found.objects), objects_to_delete=gone, partial=not gone)
+    from feast.errors import FeastError
+
+    forget_changed(store, found.objects)
+    try:
+        # Feast 0.67 removes nothing unless it is told that the objects are all there are.
+        store.apply(list(found.objects), objects_to_delete=gone, partial=not gone)
+    except (FeastError, ValueError, TypeError) as error:
+        raise ProjectError(
+            f"Feast refuses the declarations of features.py: {error}",
+            hint="correct what it names",
+        ) from error
 
 
 def declared(project: Project) -> dict[str, Any]:
@@ -195,6 +204,12 @@ def views_behind(store: Any, service: Any) -> list[Any]:
     return views
 
 
+def on_demand_behind(store: Any, service: Any) -> list[Any]:
+    """The on-demand feature views that a service draws on."""
+    asked = {projection.name for projection in service.feature_view_projections}
+    return [view for view in store.list_on_demand_feature_views() if view.name in asked]
+
+
 def join_keys(store: Any, service: Any) -> tuple[str, ...]:
     """The columns that identify the entities of a service, in order of first use."""
     keys = [key for view in views_behind(store, service) for key in keys_of(view)]
@@ -213,9 +228,6 @@ def feature_names(service: Any) -> list[str]:
 
 def request_columns(store: Any, service: Any) -> tuple[str, ...]:
     """What must come with a request, for the on-demand views of a service."""
-    on_demand: Sequence[Any] = store.list_on_demand_feature_views()
-    asked = {projection.name for projection in service.feature_view_projections}
-    columns = [
-        name for view in on_demand if view.name in asked for name in view.get_request_data_schema()
-    ]
+    views = on_demand_behind(store, service)
+    columns = [name for view in views for name in view.get_request_data_schema()]
     return tuple(dict.fromkeys(columns))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -11,12 +10,13 @@ import pyarrow as pa
 from penstock.digests import file_digest
 from penstock.errors import DataError
 from penstock.features.facts import connect
-from penstock.features.feast_views import definition_of
-from penstock.features.store import feature_names, open_store, service_for, views_behind
+from penstock.features.origins import Origin, meaning_digest, source_origins
+from penstock.features.store import feature_names, open_store, service_for
 from penstock.features.training_set import TIME, point_in_time_join
+from penstock.frames.checks import require_distinct_names
 from penstock.frames.convert import write_parquet
 from penstock.project import Project
-from penstock.records import Record, digest_of
+from penstock.records import Record
 
 
 class History(Record):
@@ -27,8 +27,8 @@ class History(Record):
     rows: int
     features: tuple[str, ...]
     service: str
-    definitions: str  # of all views together
-    sources: dict[str, str]  # of each file read; a query by its text
+    definitions: str  # what the features mean: views, on-demand code and their choice together
+    sources: tuple[Origin, ...]  # each by its content, or with the reason why not
 
 
 def write_history(
@@ -37,12 +37,15 @@ def write_history(
     """Writes one row for each row asked, in its order; `rows` is a table or a query.
 
     What it was made of is written beside it, as `OUTPUT.json`. Raises `DataError` when the rows
-    have no keys or times.
+    have no keys or times, or when a source cannot be read.
     """
     store = open_store(project.root)
     chosen = service_for(store, project.settings, service)
     asked = rows if isinstance(rows, pa.Table) else _queried(project, rows)
+    require_distinct_names(asked, "the rows asked about")
     found = point_in_time_join(store, chosen, asked, TIME)
+    definitions = meaning_digest(store, chosen)
+    sources = source_origins(project.root, store, chosen)
     path = Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_parquet(found, path)
@@ -52,7 +55,8 @@ def write_history(
         rows=found.num_rows,
         features=tuple(feature_names(chosen)),
         service=chosen.name,
-        **origins(project, store, chosen),
+        definitions=definitions,
+        sources=sources,
     )
     path.with_suffix(path.suffix + ".json").write_text(
         written.model_dump_json(indent=2) + "\n", encoding="utf-8"
@@ -60,31 +64,14 @@ def write_history(
     return written
 
 
-def origins(project: Project, store: Any, service: Any) -> dict[str, Any]:
-    """The digests of a service's definitions and of the sources behind them."""
-    found = {view.name: definition_of(view) for view in views_behind(store, service)}
-    definitions = {name: view for name, view in found.items() if view}
-    sources = {
-        view.source.name: _source_digest(project, view.source.kind, view.source.location)
-        for view in definitions.values()
-    }
-    digests = {name: view.digest for name, view in definitions.items()}
-    return {"definitions": digest_of(digests), "sources": sources}
-
-
-def _source_digest(project: Project, kind: str, location: str) -> str:
-    path = project.root / location
-    if kind == "query" or "://" in location:
-        return digest_of(location)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    return digest_of([file_digest(file) for file in files])
-
-
 def _queried(project: Project, query: str) -> pa.Table:
+    hint = f"it must give the entities' keys and a column {TIME}"
     try:
-        return connect(project.root).sql(query).to_arrow_table()
+        relation = connect(project.root).sql(query)
+        if relation is None:  # DuckDB has no result of an empty text, or of what asks nothing
+            raise DataError(f"the query {query!r} asks for no rows", hint=f"write a SELECT: {hint}")
+        return relation.to_arrow_table()
     except duckdb.Error as error:
         raise DataError(
-            f"DuckDB cannot answer the query for the rows: {str(error).splitlines()[0]}",
-            hint=f"it must give the entities' keys and a column {TIME}",
+            f"DuckDB cannot answer the query for the rows: {str(error).splitlines()[0]}", hint=hint
         ) from error

@@ -19,7 +19,7 @@ from penstock.features.store import (
     request_columns,
     views_behind,
 )
-from penstock.frames.checks import require_columns
+from penstock.frames.checks import require_columns, require_known
 
 ROW = "__label_row"
 TIME = "event_timestamp"  # as Feast calls the time that is asked about
@@ -29,6 +29,7 @@ def point_in_time_join(store: Any, service: Any, labels: pa.Table, timestamp: st
     """The label rows with their features beside them, one row each, in their order."""
     keys = (*join_keys(store, service), *request_columns(store, service))
     require_columns(labels, (*keys, timestamp), f"the feature service {service.name}")
+    require_known(labels, (timestamp,), "the rows asked about")
     asked = labels.select([*keys, timestamp]).rename_columns([*keys, TIME])
     return _beside(labels, historical_features(store, service, asked))
 

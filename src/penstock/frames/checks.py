@@ -27,9 +27,30 @@ def require_rows(table: pa.Table, source: str) -> None:
         raise DataError(
             f"{source} returned no rows", hint="check the source and the period it was asked for"
         )
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
-    if repeated:
-        raise DataError(f"{source} returned columns of the same name: {', '.join(repeated)}")
+    require_distinct_names(table, source)
+
+
+def require_distinct_names(table: pa.Table, source: str) -> None:
+    """No two columns of one name. Raises `DataError`."""
+    names = table.column_names
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"{source} returned columns of the same name: {', '.join(repeated)}",
+            hint="name each column once",
+        )
+
+
+def require_known(table: pa.Table, names: tuple[str, ...], what: str) -> None:
+    """No nulls in some columns. Raises `DataError` naming the column and the first such row."""
+    for name in names:
+        column = table[name]
+        if column.null_count:
+            first = pc.index(pc.is_null(column), True).as_py() + 1
+            raise DataError(
+                f"{name!r} is null in {column.null_count:,} of {len(column):,} rows of {what}, "
+                f"first in row {first:,}",
+                hint=f"leave such rows out, or say what their {name!r} is",
+            )
 
 
 def require_unique(table: pa.Table, key: tuple[str, ...]) -> None:

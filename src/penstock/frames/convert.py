@@ -56,6 +56,16 @@ def _from_frame(frame: Any, source: str) -> pa.Table:
         ) from error
 
 
+def read_rows(path: Path) -> pa.Table:
+    """The rows of a Parquet or CSV file that somebody named.
+
+    Raises `DataError` when there is none, or when it cannot be read.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist", hint="name a Parquet or CSV file that is there")
+    return as_table(path, str(path))
+
+
 def _read(path: Path, source: str) -> pa.Table:
     if not path.exists():
         raise DataError(
@@ -64,8 +74,9 @@ def _read(path: Path, source: str) -> pa.Table:
         )
     try:
         return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{path} cannot be read: {str(error).splitlines()[0]}",
+            f"{path} cannot be read: {first}",
             hint="it must be a Parquet or CSV file",
         ) from error

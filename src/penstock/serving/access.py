@@ -38,9 +38,16 @@ class Access:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._callers: dict[bytes, Caller] = {}
-        for key in keys:
-            name, scopes, token = _parts(key)
-            self._callers[sha256(token.encode()).digest()] = Caller(name, scopes)
+        for number, key in enumerate(keys, 1):
+            name, scopes, token = _parts(key, number)
+            digest = sha256(token.encode()).digest()
+            if digest in self._callers:
+                first = self._callers[digest].name
+                raise SettingsError(
+                    f"the keys {first} and {name} of [serving] keys have one token",
+                    hint="give each of them a token of its own",
+                )
+            self._callers[digest] = Caller(name, scopes)
 
     @property
     def open(self) -> bool:
@@ -97,13 +104,14 @@ def require_keys(settings: ServingSettings) -> None:
         )
 
 
-def _parts(key: str) -> tuple[str, frozenset[str], str]:
+def _parts(key: str, number: int) -> tuple[str, frozenset[str], str]:
     name, _, rest = key.partition(":")
     scopes, _, token = rest.partition(":")
     named = frozenset(scopes.split("+"))
     if not name or not token or not named <= SCOPES:
         raise SettingsError(
-            f"the key {name!r} of [serving] keys is not NAME:SCOPES:TOKEN",
+            # By its place alone: any of its parts may be the token.
+            f"key {number} of [serving] keys is not NAME:SCOPES:TOKEN",
             hint=f"scopes are {', '.join(sorted(SCOPES))}, joined by +",
         )
     return name, named, token

@@ -32,6 +32,13 @@ class RowStore(Protocol):
         """Deletes all rows and the note of a space."""
         ...
 
+    def require_lasting(self) -> None:
+        """Raises `ResourceError` where the store may delete rows by itself, one here and there.
+
+        A row that is missing could then not be told from one that never was.
+        """
+        ...
+
     def get_note(self, space: str) -> Row:
         """What was last put there about a space."""
         ...

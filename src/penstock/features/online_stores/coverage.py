@@ -12,6 +12,8 @@ the work than at its beginning, and nothing is said to be covered.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -68,10 +70,16 @@ def coverage_of(layout: Layout, row: Row) -> Coverage | None:
 
 
 def covered_spans(rows: RowStore, layout: Layout) -> Spans:
-    """The spans that the store says are covered."""
-    [[row]] = rows.read_many([(layout.space, [COVERED])])
-    found = coverage_of(layout, row)
-    return found.spans if found else ()
+    """The spans that the store says are covered now: read as for a write, which nothing delays."""
+    found: list[Spans] = [()]
+
+    def look(_: list[int], old: list[Row]) -> list[Row]:
+        there = coverage_of(layout, old[0])
+        found[0] = there.spans if there else ()
+        return [None]
+
+    rows.merge(layout.space, [COVERED], look)
+    return found[0]
 
 
 def begin(rows: RowStore, layout: Layout, birth: str) -> str:
@@ -107,10 +115,19 @@ def finish(rows: RowStore, layout: Layout, birth: str, start: int, end: int) -> 
     rows.merge(layout.space, [COVERED], combine)
 
 
-def forget(rows: RowStore, space: str) -> None:
-    """Before the rows of a space are deleted: from now on nothing of it is covered."""
+@contextmanager
+def filling(rows: RowStore, layout: Layout, start: int, end: int, birth: str) -> Iterator[None]:
+    """Around the work that brings the rows of a span; `birth` is that of a new row."""
+    born = begin(rows, layout, birth)
+    yield
+    finish(rows, layout, born, max(start, BEGINNING), end)
+
+
+def drop(rows: RowStore, space: str) -> None:
+    """Deletes the rows of a space, this one first: some stores delete one after the other."""
     nothing = Coverage("", "").to_row()
     rows.merge(space, [COVERED], lambda _, old: [None if old[0] is None else nothing])
+    rows.drop(space)
 
 
 def _refuse_newer(layout: Layout, row: bytes) -> None:

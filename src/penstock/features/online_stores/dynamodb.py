@@ -146,6 +146,9 @@ class DynamoDBRows:
             for name in [*names, _note(space)]:
                 self._client.delete_item(TableName=self._table, Key={"id": {"B": name}})
 
+    def require_lasting(self) -> None:
+        """It keeps what it has: items have no time to live."""
+
     def get_note(self, space: str) -> Row:
         item = self._items({_note(space)}, consistent=True).get(_note(space))
         note: Row = item["held"]["B"] if item else None

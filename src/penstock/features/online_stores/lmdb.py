@@ -34,6 +34,7 @@ MAX_READERS = 1024
 LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
 NOTES = bytes(16)  # leads the keys of notes
 
+MOST_OPENED = 64  # files of one process, for whose maps there is not address space without end
 LOOKED_AFTER = 0.1  # seconds that a reader may take an opened file for the one in the folder
 
 
@@ -141,6 +142,9 @@ class LmdbRows:
                 there = cursor.delete()
             writing.delete(NOTES + prefix)
 
+    def require_lasting(self) -> None:
+        """It keeps what it has."""
+
     def get_note(self, space: str) -> Row:
         with self._asking(), self._environment().begin() as begun:
             note: Row = begun.get(NOTES + self._prefix(space))
@@ -169,8 +173,10 @@ class LmdbRows:
         with _opening:
             there = _opened.get(self._folder)
             if there is None or there.file != self._file():
-                # Not closed: others may be reading it. It is when the last of them is done.
+                # The old one is not closed, as others may read it: it is when the last is done.
                 there = _opened[self._folder] = self._open()
+                if len(_opened) > MOST_OPENED:
+                    del _opened[next(iter(_opened))]
             there.looked = time.monotonic()
             return there.environment
 

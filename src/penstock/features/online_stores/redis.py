@@ -141,6 +141,20 @@ class RedisRows:
             if found:
                 self._client.unlink(*found)
 
+    def require_lasting(self) -> None:
+        """Refuses a server that evicts keys when its memory is full."""
+        import redis
+
+        with self._asking(), contextlib.suppress(redis.exceptions.NoPermissionError):
+            about = self._client.info("memory")
+            policy = str(about.get("maxmemory_policy", ""))
+            if about.get("maxmemory") and policy.startswith("allkeys"):
+                raise ResourceError(
+                    f"Redis at {self._address} deletes rows by itself when its memory is full "
+                    f"(maxmemory-policy {policy}), and windows over what is left would be wrong",
+                    hint="set maxmemory-policy noeviction, or keep the features elsewhere",
+                )
+
     def get_note(self, space: str) -> Row:
         with self._asking():
             note: Row = self._client.get(self._note(space))

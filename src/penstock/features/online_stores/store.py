@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -211,19 +211,20 @@ class PackedOnlineStore(OnlineStore):
 
     # What is covered
 
-    @contextlib.contextmanager
     def filling(
         self, config: RepoConfig, view: Any, start: datetime, end: datetime
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Around the writing of all rows of an interval, which is noted as covered at the end.
 
-        Raises `DataError` where rows may have been lost meanwhile; then nothing is noted.
+        Raises `DataError` where rows may have been lost meanwhile, `ResourceError` where they may
+        be later without a trace; then nothing is noted.
         """
         rows, layout = self._rows(config), layout_of(config.project, view)
+        if layout.aggregated:
+            rows.require_lasting()
         admit(rows, layout)
-        birth = coverage.begin(rows, layout, secrets.token_hex(8))
-        yield
-        coverage.finish(rows, layout, birth, moment(start), moment(end))
+        birth = secrets.token_hex(8)
+        return coverage.filling(rows, layout, moment(start), moment(end), birth)
 
     def covered(self, config: RepoConfig, view: Any) -> list[tuple[datetime, datetime]]:
         """The spans of event time of which the store has all rows, in order; UTC."""
@@ -244,7 +245,7 @@ class PackedOnlineStore(OnlineStore):
         """Drops views that are gone, and those whose stored rows no longer mean what they did."""
         rows = self._rows(config)
         for view in tables_to_delete:
-            self._drop(rows, f"{config.project}:{view.name}")
+            coverage.drop(rows, f"{config.project}:{view.name}")
         for view in tables_to_keep:
             layout = layout_of(config.project, view)
             text = rows.get_note(layout.space)
@@ -255,7 +256,7 @@ class PackedOnlineStore(OnlineStore):
                     layout.view,
                     why,
                 )
-                self._drop(rows, layout.space)
+                coverage.drop(rows, layout.space)
                 note = Note.of(layout)
             if text is None or note.with_schema(layout).to_json() != text:
                 rows.put_note(layout.space, note.with_schema(layout).to_json())
@@ -266,13 +267,8 @@ class PackedOnlineStore(OnlineStore):
         """Deletes the rows of the project's views; in LMDB, those of all that share the folder."""
         rows = self._rows(config)
         for view in tables:
-            self._drop(rows, f"{config.project}:{view.name}")
+            coverage.drop(rows, f"{config.project}:{view.name}")
         rows.teardown()
-
-    @staticmethod
-    def _drop(rows: RowStore, space: str) -> None:
-        coverage.forget(rows, space)  # first, as a store may delete rows one after the other
-        rows.drop(space)
 
     def _rows(self, config: RepoConfig) -> RowStore:
         if self._opened is None or config is not self._config:

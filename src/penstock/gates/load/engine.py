@@ -25,6 +25,7 @@ from penstock.gates.load.plan import LoadPlan, connections_of, requests_bytes, r
 TICK = 0.1  # seconds
 ANSWER_TIMEOUT = 30  # seconds; an endpoint that hangs ends the test all the same
 CONNECT_TIMEOUT = 5.0
+LATE = 0.05  # that a request of an open loop may be sent after the end, if it was due before
 PAUSE = 0.01  # seconds after a connection failed: refused at once, it would spin
 KEPT_EXAMPLES = 5
 SECOND = 1_000_000_000
@@ -88,6 +89,7 @@ class Load:
         self._open: set[Connection] = set()
         self._busy = 0
         self._latencies = array("I")
+        self._ticks = 0  # the present tick
         self._seen = _Counts()
         self._stopped = False
         self._connecting: set[asyncio.Task[None]] = set()
@@ -106,7 +108,8 @@ class Load:
             loop.add_signal_handler(signal.SIGINT, self.stop)
         missing = await self._connect_all()
         self._start = self._wait_for_start()
-        self._end = self._start + int(self._plan.duration.total_seconds() * SECOND)
+        lasts = self._plan.duration.total_seconds() + (LATE if self._period else 0.0)
+        self._end = self._start + int(lasts * SECOND)
         ticking = loop.create_task(self._tick())
         pacer = None
         if self._period:
@@ -266,9 +269,10 @@ class Load:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            due = self._start + (self._ticks + 1) * TICK * SECOND
+            await asyncio.sleep(max(0.0, (due - perf_counter_ns()) / SECOND))
             now = perf_counter_ns()
-            self._cut(self._tick_number(now) - 1)
+            self._cut(now)
             for connection in [*self._open]:
                 if connection.since and now - connection.sent > ANSWER_TIMEOUT * SECOND:
                     connection.give_up(TIMEOUT, f"no answer after {ANSWER_TIMEOUT} s")
@@ -277,13 +281,15 @@ class Load:
                 errors = self._seen.errors.total()
                 self._on_tick(Seen((now - self._start) / SECOND, self._seen.answers, errors))
 
-    def _cut(self, tick: int) -> None:
+    def _cut(self, now: int) -> None:
+        """Files the latencies under the tick that began last, and begins another."""
         self._seen.answers += len(self._latencies)
-        self._seen.ticks.setdefault(max(0, tick), array("I")).extend(self._latencies)
+        self._seen.ticks.setdefault(self._ticks, array("I")).extend(self._latencies)
         self._latencies = array("I")
+        self._ticks = self._tick_number(now)
 
     def _tally(self, seconds: float) -> Tally:
-        self._cut(self._tick_number(perf_counter_ns()))
+        self._cut(perf_counter_ns())
         seen = self._seen
         unsent = 0
         if self._period and self._end_number is not None and not self._stopped:

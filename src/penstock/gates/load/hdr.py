@@ -43,12 +43,12 @@ def index_of(microseconds: NDArray[Any]) -> NDArray[np.int64]:
     values = np.clip(microseconds, 0, HIGHEST).astype(np.int64)
     exponents = np.frexp(values.astype(np.float64))[1].astype(np.int64)  # v < 2^exponent
     buckets = np.maximum(exponents - (HALF_BITS + 1), 0)
-    return (buckets << HALF_BITS) + (values >> buckets)
+    return np.asarray((buckets << HALF_BITS) + (values >> buckets), dtype=np.int64)
 
 
 def _widths() -> Counts:
     buckets = np.maximum((np.arange(COUNTS) >> HALF_BITS) - 1, 0)
-    return np.left_shift(np.int64(1), buckets)
+    return np.asarray(1 << buckets, dtype=np.int64)
 
 
 def _lower_ends() -> Counts:
@@ -68,7 +68,7 @@ class Step(NamedTuple):
 
     value: int  # microseconds
     percentile: float
-    count: int  # of values up to here
+    up_to: int  # how many values lie at or below it
 
 
 class Histogram:
@@ -144,8 +144,8 @@ class Histogram:
 def distribution_text(histogram: Histogram) -> str:
     """The `.hgrm` file, in milliseconds."""
     lines = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}", ""]
-    for value, percentile, count in histogram.steps():
-        line = f"{value / PER_MS:12.3f} {percentile / 100.0:.12f} {count:10d}"
+    for value, percentile, up_to in histogram.steps():
+        line = f"{value / PER_MS:12.3f} {percentile / 100.0:.12f} {up_to:10d}"
         if percentile < 100.0:
             line += f" {1.0 / (1.0 - percentile / 100.0):14.2f}"
         lines.append(line)

@@ -26,15 +26,16 @@ Progress = Callable[[Seen], None]
 def run(
     plan: LoadPlan, on_progress: Progress | None = None, *, stop_on_interrupt: bool = False
 ) -> tuple[Tally, ...]:
-    """Carries a plan out; one tally a process. Calls `on_progress` some times a second.
+    """Carries a plan out; one tally a process. Calls `on_progress` ten times a second.
 
-    `stop_on_interrupt`: SIGINT ends the sending, and what was measured is returned. Raises
+    With `on_progress`, the test runs in processes of its own, so that what is drawn of it does not
+    delay what is measured. `stop_on_interrupt`: SIGINT ends the sending, and what was measured is returned. Raises
     `ResourceError` when a process ended without a result.
     """
-    if plan.processes > 1:
+    if plan.processes > 1 or on_progress is not None:
         return _in_processes(plan, on_progress, stop_on_interrupt=stop_on_interrupt)
     with _nothing_to_collect():
-        return (_drive(Load(plan, on_tick=on_progress), stop_on_interrupt=stop_on_interrupt),)
+        return (_drive(Load(plan), stop_on_interrupt=stop_on_interrupt),)
 
 
 def _drive(load: Load, *, stop_on_interrupt: bool) -> Tally:

@@ -17,6 +17,7 @@ def run_integration_tests(
     context: StepContext, features: FeatureSet, trained: TrainedModel, release: Release
 ) -> IntegrationReport:
     from penstock.gates.integration import ask, judge_endpoint, nearest
+    from penstock.gates.load.questions import held_out
     from penstock.gates.load_test import latency_plot, run_load
     from penstock.registry.loading import load_model
     from penstock.registry.versions import tag
@@ -24,7 +25,7 @@ def run_integration_tests(
 
     project, settings = context.project, context.project.settings
     plan = settings.load_test
-    sample = _held_out(context, features, trained)
+    sample = held_out(project, features, trained)
     questions = _questions(features, sample)
     url = f"{release.url}/predict"
     context.progress(f"comparing {len(sample):,} answers with the offline model")
@@ -58,37 +59,24 @@ def run_integration_tests(
     return report
 
 
-def _held_out(context: StepContext, features: FeatureSet, trained: TrainedModel) -> pd.DataFrame:
-    """Some rows of the held-out period, drawn by the seed."""
-    import pandas as pd
-
-    frame = pd.read_parquet(context.project.absolute(features.path))
-    held_out = frame[frame[features.timestamp] >= datetime.fromisoformat(trained.holdout)]
-    if features.service:
-        held_out = held_out.drop_duplicates(list(features.entity_keys))
-    count = min(context.project.settings.load_test.entities, len(held_out))
-    return held_out.sample(count, random_state=context.project.seed).reset_index(drop=True)
-
-
 def _questions(features: FeatureSet, sample: pd.DataFrame) -> list[dict[str, Any]]:
     """One request a row: by entity key where there is a feature service, else by the features."""
+    from penstock.gates.load.questions import keys_of, records_of, rows_of
+
     if not features.service:
-        rows = sample[[column.name for column in features.features]]
-        return [{"rows": [row]} for row in json.loads(rows.to_json(orient="records"))]
-    asked = json.loads(_keys(features, sample).to_json(orient="records"))
+        return [{"rows": [row]} for row in rows_of(features, sample)]
+    asked = records_of(keys_of(features, sample))
     return [{"entities": {k: [v] for k, v in entity.items()}} for entity in asked]
 
 
 def _offline(context: StepContext, features: FeatureSet, sample: pd.DataFrame) -> pd.DataFrame:
     """The features that the answers must rest on: as of this moment, as windows slide."""
+    from penstock.gates.load.questions import keys_of
+
     names = [column.name for column in features.features]
     if not features.service:
         return sample[names]
     from penstock.features.training_set import features_as_of
 
-    root, keys = context.project.root, _keys(features, sample)
+    root, keys = context.project.root, keys_of(features, sample)
     return features_as_of(root, features.service, keys, datetime.now(UTC))[names]
-
-
-def _keys(features: FeatureSet, sample: pd.DataFrame) -> pd.DataFrame:
-    return sample[[*features.entity_keys, *features.request_columns]]

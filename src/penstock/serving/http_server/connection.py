@@ -67,6 +67,10 @@ class Connection(asyncio.Protocol):
         self._since = time.perf_counter()  # of the request that arrives, or of idleness
         self._arriving = False
         self._lingers = False  # refused: what still comes is thrown away
+        self._blocked = False  # the client does not read its answers
+        self._bodiless = False  # the next answer is one to HEAD
+        self._unseen = 0  # bytes since the parser last gave something
+        self._declines = False  # an offer to speak another protocol, beside a body
         self._clear()
 
     def _clear(self) -> None:
@@ -95,19 +99,47 @@ class Connection(asyncio.Protocol):
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        if self._lingers:
-            return
+        while data and not self._lingers:
+            data = self._parsed(data)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """What is left to be parsed anew."""
+        self._unseen += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # What it would rather speak is ignored (RFC 9110, 7.8): its request was handled.
-            self._parser = httptools.HttpRequestParser(self)
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
+            return self._declined(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             message = str(cause) if isinstance(cause, _Refusal) else "this is not HTTP/1.1"
             self._end_with(cause.status if isinstance(cause, _Refusal) else 400, message)
+        else:
+            if self._unseen > MAX_HEADERS:  # the parser keeps a header until it is whole
+                self._end_with(431, f"the headers have more than {MAX_HEADERS} bytes")
+        return b""
+
+    def _declined(self, rest: bytes) -> bytes:
+        """What it would rather speak is ignored (RFC 9110, 7.8): its request is handled.
+
+        httptools takes the body that came with the offer, as Java's client sends it, for bytes of
+        the other protocol. So the request is read again without the offer.
+        """
+        first = b"%s %s HTTP/1.1\r\n" % (self._parser.get_method(), self._url)
+        self._parser = httptools.HttpRequestParser(self)
+        if not self._declines:
+            return rest
+        kept = (header for header in self._headers.items() if header[0] != b"upgrade")
+        return first + b"".join(b"%s: %s\r\n" % header for header in kept) + b"\r\n" + rest
+
+    def pause_writing(self) -> None:
+        """No more is asked for by who does not read: the answers would fill the memory."""
+        self._blocked = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._transport.resume_reading()
+        self._next()
 
     # httptools calls the following.
 
@@ -121,20 +153,29 @@ class Connection(asyncio.Protocol):
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._unseen = 0
         self._headers[name.lower()] = value
         self._count_header(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         limit = self._server.limits.max_body
         length = self._headers.get(b"content-length", b"0")
+        self._declines = (
+            self._parser.should_upgrade()
+            and self._parser.get_method() != b"CONNECT"
+            and (length != b"0" or b"transfer-encoding" in self._headers)
+        )
         if length.isdigit() and int(length) > limit:
             self._refused = (413, f"the body has more than {limit} bytes")
             if int(length) > PATIENCE * limit:
                 raise _Refusal(*self._refused)
-        if self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._refused:
+        if self._declines or self._refused:
+            return
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
+        self._unseen = 0
         self._size += len(body)
         limit = self._server.limits.max_body
         if self._size > limit:
@@ -146,6 +187,9 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
+        self._unseen = 0
+        if self._declines:
+            return  # it is read again
         self._arriving = False
         path, _, query = self._url.partition(b"?")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -171,11 +215,12 @@ class Connection(asyncio.Protocol):
     # The order of answers.
 
     def _next(self) -> None:
-        while self._waiting and not self._busy and self._transport is not None:
+        while self._waiting and not (self._busy or self._blocked) and self._transport is not None:
             request, keep = self._waiting.popleft()
             if len(self._waiting) == MAX_AHEAD // 2:
                 self._transport.resume_reading()
             self._busy = True
+            self._bodiless = request.method == b"HEAD"
             self._last = not keep or self._server.closing
             if isinstance(request, _Refused):
                 self._respond(request.refusal)
@@ -187,6 +232,8 @@ class Connection(asyncio.Protocol):
             return  # the client is gone
         self._busy = False
         self._since = time.perf_counter()
+        if self._bodiless:  # RFC 9110, 9.3.2
+            data = data[: data.index(b"\r\n\r\n") + 4]
         if self._last or self._server.closing:
             self._transport.write(data.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
             self._transport.close()
@@ -205,7 +252,10 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Ends the connection if it takes too long to send a request, or sends none."""
         limits = self._server.limits
-        if self._arriving and now - self._since > limits.read_timeout:
+        if self._blocked and not self._busy and now - self._since > limits.read_timeout:
+            self._server.timed_out += 1
+            self._transport.abort()
+        elif self._arriving and now - self._since > limits.read_timeout:
             self._server.timed_out += 1
             self._end_with(408, f"the request was not whole after {limits.read_timeout:g} s")
         elif self.idle and (self._server.closing or now - self._since > limits.keep_alive):
@@ -220,10 +270,13 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         self._lingers, self._arriving = True, False
-        if self._busy:
-            self._transport.close()
+        headers = id_header(self._headers)
+        if self._busy or self._waiting:  # in its turn, after what was asked before
+            nothing = Request(b"", b"", b"", {}, b"", self._client, self._since, self._respond)
+            refusal = error_answer(status, message, headers=headers)
+            self._waiting.append((_Refused(nothing, refusal), False))
             return
-        headers = {"connection": "close", **id_header(self._headers)}
+        headers["connection"] = "close"
         self._transport.write(error_answer(status, message, headers=headers))
         if self._transport.can_write_eof():
             self._transport.write_eof()

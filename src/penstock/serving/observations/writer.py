@@ -36,6 +36,7 @@ class Observer:
         self._totals: dict[ArmKey, Counts] = {}
         self._fresh: dict[ArmKey, Counts] = {}
         self._pending: list[Observed] = []
+        self._second = 0  # the last that was written about
         self._names: dict[str, tuple[str, ...]] = {}
         self._references: dict[str, Mapping[str, Any]] = {}
         self._ended = threading.Event()
@@ -74,12 +75,15 @@ class Observer:
             self._flush()
 
     def _flush(self) -> None:
-        """A second that may have been written is written again as it was: it counts once."""
+        """A second that may have been written is written again as it was: it counts once.
+
+        So what comes after, be it within the same second, is written under a later one.
+        """
         with self._lock:
             fresh, self._fresh = self._fresh, {}
-        second = int(time.time())
+        self._second = max(int(time.time()), self._second + 1)
         self._pending += [
-            Observed(self._endpoint, *key, self._gateway, second, msgspec.to_builtins(counts))
+            Observed(self._endpoint, *key, self._gateway, self._second, msgspec.to_builtins(counts))
             for key, counts in fresh.items()
         ]
         if not self._pending:
