@@ -94,6 +94,10 @@ bench-pipeline: $(VENV)/.dev  ## measure the pipeline against a plain script, si
 bench-features: $(VENV)/.dev  ## measure features against Feast's own stores and hand-written plans
 	$(BIN)/python benchmarks/features.py
 
+.PHONY: bench-serving
+bench-serving: $(VENV)/.dev  ## measure the gateway against other model servers (installs them)
+	$(BIN)/python benchmarks/serving.py
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 .PHONY: lock

@@ -29,7 +29,8 @@ def run(
     """Carries a plan out; one tally a process. Calls `on_progress` ten times a second.
 
     With `on_progress`, the test runs in processes of its own, so that what is drawn of it does not
-    delay what is measured. `stop_on_interrupt`: SIGINT ends the sending, and what was measured is returned. Raises
+    delay what is measured. `stop_on_interrupt`: SIGINT ends the sending, and what was measured is
+    returned. Raises
     `ResourceError` when a process ended without a result.
     """
     if plan.processes > 1 or on_progress is not None:
