@@ -30,8 +30,7 @@ def run(
 
     With `on_progress`, the test runs in processes of its own, so that what is drawn of it does not
     delay what is measured. `stop_on_interrupt`: SIGINT ends the sending, and what was measured is
-    returned. Raises
-    `ResourceError` when a process ended without a result.
+    returned. Raises `ResourceError` when a process ended without a result.
     """
     if plan.processes > 1 or on_progress is not None:
         return _in_processes(plan, on_progress, stop_on_interrupt=stop_on_interrupt)

@@ -112,22 +112,29 @@ def _count_predictions(counts: Counts, parts: list[tuple[Any, int]]) -> None:
 def _count_features(
     counts: Counts, rows: list[Row], reference: Mapping[str, Any], names: tuple[str, ...]
 ) -> None:
+    matrix = _together(rows, len(names))
     for place, name in enumerate(names):
         edges = reference.get(name)
         if edges is None:
             continue
-        values = numpy.concatenate([_values(row, place, len(names)) for row in rows])
+        values = matrix[:, place]
         bins = numpy.searchsorted(edges, values, side="right")
         bins[numpy.isnan(values)] = -1
         _add(counts.features.setdefault(name, {}), _tally(bins))
 
 
-def _values(row: Row, place: int, width: int) -> Any:
-    if row.matrix is not None:
-        return numpy.frombuffer(row.matrix, float).reshape(-1, width)[:, place]
-    if row.columns is None:
-        return numpy.empty(0)
-    return numpy.array([math.nan if v is None else v for v in row.columns[place]], dtype=float)
+def _together(rows: list[Row], width: int) -> Any:
+    """The features of all rows below each other, (rows, width); NaN for what is no number."""
+    raw = b"".join([row.matrix for row in rows if row.matrix is not None])
+    others = [row.columns for row in rows if row.columns is not None]
+    parts = [numpy.column_stack([_numbers(values) for values in columns]) for columns in others]
+    return numpy.concatenate([numpy.frombuffer(raw, float).reshape(-1, width), *parts])
+
+
+def _numbers(values: Any) -> Any:
+    return numpy.array(
+        [float(v) if isinstance(v, int | float) else math.nan for v in values], dtype=float
+    )
 
 
 def _tally(bins: Any) -> dict[int, int]:
