@@ -151,3 +151,24 @@ def test_entities_and_times_that_need_more_than_one_integer_are_found_as_well() 
     assert wide.after(asked, edges)[asked >= 0].tolist() == np.array(expected)[asked >= 0].tolist()
     inside = (asked >= 0) & (asked < 500)
     assert (wide.beginning(asked)[inside] == narrow.beginning(asked)[inside]).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1e9 + 0.1, 19.99, 1e-200, 1e200])
+@pytest.mark.parametrize("count", [2, 3, 6, 7, 100])
+def test_equal_values_deviate_by_nothing(value: float, count: int) -> None:
+    column = pa.array([1.0, *[value] * count, 2.0])
+    [found] = over_ranges(
+        "std", column, np.array([1]), np.array([1 + count]), pa.float64()
+    ).to_pylist()
+    assert found == 0.0
+
+
+def test_neighbours_among_doubles_deviate_by_what_is_between_them() -> None:
+    low, high = 0.1, math.nextafter(0.1, 1.0)
+    [found] = over_ranges(
+        "std", pa.array([low, high, low]), np.array([0]), np.array([3]), pa.float64()
+    ).to_pylist()
+    exact = [Fraction(value) for value in (low, high, low)]
+    mean = sum(exact) / 3
+    variance = sum((value - mean) ** 2 for value in exact) / 2
+    assert found == pytest.approx(math.sqrt(variance), rel=1e-15)

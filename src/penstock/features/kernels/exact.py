@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 
 SLICE_BITS = 40
 SMALLEST_EXACT = 1e-290  # below, a result might be rounded twice
+TOO_CLOSE = 2.0**-90  # a spread so far below the squares has lost digits in twice the precision
 
 
 def exact_sum(values: Sequence[float]) -> float | None:
@@ -155,15 +156,30 @@ def sample_deviation(values: Floats, sums: ExactSums, left: Ints, right: Ints) -
         spread = _add(*total, -mean_square[0], -mean_square[1])
         deviation = np.sqrt(np.maximum((spread[0] + spread[1]) / (count - 1), 0.0))
     deviation[count < 2] = np.nan
-    return _far_out(values, left, right, deviation)
+    several = count > 1
+    equal = _equal(values, left, right) & several
+    deviation[equal] = 0.0  # to the bit, which a difference of two rounded sums is not
+    close = several & (np.abs(spread[0]) <= np.abs(total[0]) * TOO_CLOSE) & ~equal
+    return _by_fractions(values, left, right, deviation, close)
 
 
-def _far_out(values: Floats, left: Ints, right: Ints, deviation: Floats) -> Floats:
-    """Ranges with values whose squares no double holds exactly, by fractions."""
+def _equal(values: Floats, left: Ints, right: Ints) -> NDArray[np.bool_]:
+    """The ranges that hold one value only."""
+    changes = np.zeros(len(values), dtype=np.int64)
+    changes[1:] = values[1:] != values[:-1]
+    before = _prefix(changes)
+    found: NDArray[np.bool_] = before[right] == before[np.minimum(left + 1, right)]
+    return found
+
+
+def _by_fractions(
+    values: Floats, left: Ints, right: Ints, deviation: Floats, close: NDArray[np.bool_]
+) -> Floats:
+    """Ranges with values whose squares no double holds exactly, and those `close` to one value."""
     size = np.abs(values)
     odd = ((size > 1e150) | ((size < 1e-140) & (size > 0))).astype(np.int64)
     before = _prefix(odd)
-    for number in np.flatnonzero((before[right] > before[left]) & (right - left > 1)):
+    for number in np.flatnonzero(((before[right] > before[left]) & (right - left > 1)) | close):
         some = [Fraction(value) for value in values[left[number] : right[number]].tolist()]
         mean = sum(some, Fraction(0)) / len(some)
         variance = sum(((value - mean) ** 2 for value in some), Fraction(0)) / (len(some) - 1)
