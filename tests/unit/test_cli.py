@@ -113,6 +113,8 @@ ARGUMENTS = {
     "features lineage": ["sales"],
     "features history": ["SELECT 1", "--output", "training.parquet"],
     "features push": ["orders", "orders.csv"],
+    "predictions show": ["0123"],
+    "predictions export": ["--output", "out.parquet"],
     "models approve": ["shop@1", "--for", "production", "--meaning", "x"],
 }
 NEED_A_PROJECT = [command.name for command in COMMANDS if command.name not in {"init", "doctor"}]
