@@ -39,6 +39,8 @@ from penstock.features import *
 shop, name = Entity("shop"), Entity("name")
 rows = BatchSource("rows", path="rows", timestamp="t", created="created")
 whole = BatchSource("whole", path="nanoseconds.parquet", timestamp="t")
+asked = BatchSource("asked", timestamp="t", created="created",
+                    query="SELECT shop, t, created, usd * 3 AS thrice FROM 'rows/*.parquet'")
 
 windows = FeatureView("windows", source=rows, entities=[shop], aggregates=[
     *(Aggregate("usd", f, window="3d") for f in ("count", "sum", "mean", "std", "min", "max")),
@@ -67,8 +69,11 @@ def by_arrow(rows):
     import pyarrow.compute as pc
     return rows.select(["shop", "t", "created"]).append_column("third", pc.divide(rows["usd"], 3.0))
 
+by_query = FeatureView("by_query", source=asked, entities=[shop], aggregates=[
+    Aggregate("thrice", "sum", window="4d"), Aggregate("thrice", "max")])
 service = FeatureService("service", features=[
-    windows, latest[["usd", "kind"]], nanoseconds, everybody, by_sql, by_pandas, by_arrow])
+    by_query, windows,
+    latest[["usd", "kind"]], nanoseconds, everybody, by_sql, by_pandas, by_arrow])
 """
 
 
@@ -179,13 +184,3 @@ def test_what_is_materialised_is_equal_to_the_bit(projects: dict[str, Project]) 
     assert found["spark"] == found["duckdb"]
     assert any(found["duckdb"]["usd_sum_lifetime"])
     assert any(value is not None for value in found["duckdb"]["third"])
-
-
-def test_a_query_of_duckdb_is_refused_with_a_remedy(projects: dict[str, Project]) -> None:
-    from penstock.errors import DataError
-    from penstock.features.definition import Source, ViewDefinition
-    from penstock.features.spark import _Rows
-
-    source = Source(name="rows", kind="query", location="SELECT 1", timestamp="t")
-    with pytest.raises(DataError, match="Spark cannot run"):
-        _Rows(None, ViewDefinition(name="v", source=source), None, Path())  # type: ignore[arg-type]
