@@ -174,14 +174,8 @@ def test_the_numbers_of_a_model_with_one_feature_may_be_sent_as_a_list() -> None
     assert matrix(asked) == [(1.0,)]
 
 
-class Positional(InputSchema):
-    """Of a model whose signature is a tensor."""
-
-    positional = True
-
-
 def test_a_signature_of_a_tensor_takes_rows_without_names() -> None:
-    schema = Positional(SCHEMA.features)
+    schema = InputSchema(SCHEMA.features, positional=True)
     row = [3.5, 41, 12.25]
     for document in (
         {"inputs": [row]},

@@ -53,7 +53,9 @@ def _open(url: str, folder: Path) -> Engine:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=2)
+        # A server that is reached and says nothing must not hold up whoever asks.
+        patience = {"connect_timeout": 5, "tcp_user_timeout": 10_000}  # seconds; milliseconds
+        return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args=patience)
     # One connection a use: SQLite's connections must not cross threads, and opening one is cheap.
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 60})
 

@@ -62,4 +62,4 @@ def test_ray_serve_answers_as_replicas_of_this_machine_do(
     assert staging.predict(rows).body["predictions"] == expected["r2"]
 
     engine = staging.place.engine()
-    until(lambda: {o.release for o in observations.read(engine, "staging", 0, 2**31)} >= {"r2"})
+    until(lambda: {o.release for o in observations.read(engine, "staging", 0, 2**31 - 1)} >= {"r2"})

@@ -140,7 +140,7 @@ def test_what_was_observed_adds_up_to_what_was_asked(
     own.stop()
     expected["r1", "champion"] += 1
     assert observed(own) == expected
-    counts = [one.counts for one in observations.read(own.place.engine(), "staging", 0, 2**31)]
+    counts = [one.counts for one in observations.read(own.place.engine(), "staging", 0, 2**31 - 1)]
     latencies = sum(sum(map(int, one["latency"].values())) for one in counts if "latency" in one)
     assert latencies == sum(expected.values()) - 1
 
@@ -148,7 +148,7 @@ def test_what_was_observed_adds_up_to_what_was_asked(
 def observed(gateway: Gateway) -> dict[tuple[str, str], int]:
     """Requests by release and arm, as the state database has them."""
     found: Counter[tuple[str, str]] = Counter()
-    for one in observations.read(gateway.place.engine(), "staging", 0, 2**31):
+    for one in observations.read(gateway.place.engine(), "staging", 0, 2**31 - 1):
         found[one.release, one.arm] += one.counts["requests"]
     return dict(found)
 
