@@ -47,6 +47,7 @@ HEAVY = {
 EXEMPT = {
     *("state/migrations", "orchestrators/airflow.py", "templates"),
     *("features/offline_store.py", "features/compute_engine.py", "features/spark"),
+    "features/registry_file.py",
     "features/online_stores",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -82,6 +83,16 @@ class Facts:
         position[wanted] = np.arange(len(wanted))
         taken = pa.array(position[places] if len(position) else places, mask=missing)
         return pa.Table.from_batches(found, schema).take(taken)
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Names these rows in a `DataError` of what is made of them."""
+        try:
+            yield
+        except DataError as error:
+            if self.what in error.message:
+                raise
+            raise DataError(f"{self.what}: {error.message}", hint=error.hint) from error
 
     def column(self, name: str) -> Any:
         """A column in an expression for `among`."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from penstock.errors import DataError
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import Facts
 from penstock.features.kernels.keys import comparable, nanoseconds
@@ -58,12 +57,8 @@ def joined_table(view: ViewDefinition, facts: Facts, rows: pa.Table, memory: int
     keys = tuple(column.name for column in view.keys)
     times = filter(None, (view.source.timestamp, view.source.created))
     read = tuple(dict.fromkeys((*keys, *times, *(view.inputs if view.aggregates else ()))))
-    try:
+    with facts.blamed():
         joined = _joined(view, facts, read, rows, parts_for(facts, read, memory) if keys else 1)
-    except DataError as error:
-        if facts.what in error.message:
-            raise
-        raise DataError(f"{facts.what}: {error.message}", hint=error.hint) from error
     if view.aggregates:
         return joined
     names = tuple(column.name for column in view.fields)

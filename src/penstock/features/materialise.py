@@ -80,9 +80,10 @@ class Filling:
     def as_rows(self, table: pa.Table) -> pa.Table:
         """One row an entity: the latest, or the aggregates as they are at the end."""
         source = self.view.source
-        newest = latest_of_each(
-            table, self._keys, happened=source.timestamp, created=source.created
-        )
+        with self.facts.blamed():
+            newest = latest_of_each(
+                table, self._keys, happened=source.timestamp, created=source.created
+            )
         if self.view.aggregates:
             entities = table.select([*self._keys, *self._times]).take(newest)
             at = pa.repeat(pa.scalar(self.end, pa.timestamp("us", "UTC")), len(entities))

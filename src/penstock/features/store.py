@@ -113,7 +113,10 @@ def _config(project: Project) -> dict[str, Any]:
     return {
         "project": project.settings.project.name.replace("-", "_"),
         "provider": "local",
-        "registry": "registry.db",
+        "registry": {
+            "path": "registry.db",
+            "registry_store_type": f"{plugins}.registry_file.WholeFileRegistryStore",
+        },
         "offline_store": {
             "type": f"{plugins}.{offline}",
             "root": str(project.root),
