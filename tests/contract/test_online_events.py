@@ -199,9 +199,9 @@ def test_a_payment_is_counted_once_however_it_arrives(store: FeatureStore) -> No
     assert read(store, "spending:amount_sum_1d") == {"amount_sum_1d": 11.0}
 
 
-def test_random_arrivals_give_what_the_reference_gives(store: FeatureStore) -> None:
+def test_random_arrivals_give_what_the_reference_gives(store: FeatureStore, tmp_path: Path) -> None:
     dice = random.Random(7)
-    definition = project(Path(store.repo_path), spending=spending).definitions["spending"]
+    definition = project(tmp_path, spending=spending).definitions["spending"]
     facts = [
         payment(dice.randrange(200) / 4, dice.choice([0.1, 2.5, -1e9]), dice.choice("abc"), u)
         for u in (1, 2, 3)
@@ -231,11 +231,13 @@ def nanoseconds(moment: datetime) -> int:
     return (moment - epoch) // timedelta(microseconds=1) * 1_000
 
 
-def test_materialised_windows_are_to_the_bit_what_is_computed_offline(store: FeatureStore) -> None:
+def test_materialised_windows_are_to_the_bit_what_is_computed_offline(
+    store: FeatureStore, tmp_path: Path
+) -> None:
     from penstock.features.kernels.windows import aggregates_at
 
     dice = random.Random(11)
-    definition = project(Path(store.repo_path), spending=spending).definitions["spending"]
+    definition = project(tmp_path, spending=spending).definitions["spending"]
     facts = [
         payment(dice.uniform(0, 50), dice.gauss(1e9, 1e-3), dice.choice("abc"), dice.randrange(5))
         for _ in range(150)
