@@ -24,10 +24,10 @@ from penstock.settings import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from penstock.gates.load.engine import Seen
     from penstock.gates.load.plan import LoadPlan
     from penstock.gates.load.questions import Interface, Questions
     from penstock.gates.load.report import LoadReport
+    from penstock.gates.load.tally import Seen
 
 TIMEOUT = 10.0  # seconds, to say what it takes
 DEFAULT_DURATION = timedelta(seconds=10)

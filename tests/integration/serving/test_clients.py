@@ -185,3 +185,61 @@ def test_keys_are_asked_for_and_a_collectors_trace_is_tolerated(
         assert ask(**{"X-API-Key": "secret"}) == 429
     finally:
         endpoint.stop(place.folder)
+
+
+def certificate(folder: Path) -> tuple[str, str]:
+    """A certificate of 127.0.0.1 that signs itself, and its key: PEM files."""
+    import ipaddress
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return str(files[0]), str(files[1])
+
+
+def test_https_where_a_certificate_is_set(champion: Path, tmp_path: Path) -> None:
+    import ssl
+
+    pem, key = certificate(tmp_path)
+    place = endpoint.Place("staging", tmp_path / "endpoint")
+    spec = ReleaseSpec(
+        id="r1", endpoint="staging", model="churn@1", digest=model_digest(champion),
+        path=str(champion), replicas=1,
+    )  # fmt: skip
+    settings = ServingSettings(port=0, tls_certificate=pem, tls_key=key)
+    url = endpoint.deploy(place, spec, settings).url
+    try:
+        assert url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=pem)
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=30, context=trusting) as answer:
+            assert json.load(answer) == {"status": "ready"}
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(f"{url}/health/ready", timeout=30)
+    finally:
+        endpoint.stop(place.folder)

@@ -10,57 +10,22 @@ import asyncio
 import signal
 import ssl
 from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter_ns
-from typing import NamedTuple
 
 from penstock.errors import UsageError
 from penstock.gates.load.connection import REFUSED, TIMEOUT, Connection
 from penstock.gates.load.pacing import Pacer
 from penstock.gates.load.plan import LoadPlan, connections_of, requests_bytes, requests_of
+from penstock.gates.load.tally import TICK, Counts, Seen, Tally
 
-TICK = 0.1  # seconds
 ANSWER_TIMEOUT = 30  # seconds; an endpoint that hangs ends the test all the same
 CONNECT_TIMEOUT = 5.0
 LATE = 0.05  # that a request of an open loop may be sent after the end, if it was due before
 PAUSE = 0.01  # seconds after a connection failed: refused at once, it would spin
-KEPT_EXAMPLES = 5
 SECOND = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one process saw."""
-
-    seconds: float  # from the first request to the last answer
-    latencies: dict[int, bytes]  # microseconds as uint32, of the answers with 200, by tick
-    errors: dict[int, int]  # by tick
-    statuses: dict[int, int]  # other than 200
-    failures: dict[str, int]  # requests without an answer, by what became of them
-    examples: tuple[str, ...]  # the first few errors
-    unsent: int = 0  # of an open loop: were due, and found no connection free until the end
-    stopped: bool = False  # by the user
-
-
-class Seen(NamedTuple):
-    """What a process has seen so far."""
-
-    seconds: float
-    answers: int
-    errors: int
-
-
-@dataclass
-class _Counts:
-    answers: int = 0  # up to the last tick
-    ticks: dict[int, array[int]] = field(default_factory=dict)
-    errors: Counter[int] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
 
 
 class Load:
@@ -90,7 +55,7 @@ class Load:
         self._busy = 0
         self._latencies = array("I")
         self._ticks = 0  # the present tick
-        self._seen = _Counts()
+        self._seen = Counts()
         self._stopped = False
         self._connecting: set[asyncio.Task[None]] = set()
         self._over: asyncio.Event
@@ -216,10 +181,7 @@ class Load:
         self._finish_if_over(now)
 
     def _count_error(self, example: str) -> None:
-        seen = self._seen
-        seen.errors[self._tick_number(perf_counter_ns())] += 1
-        if len(seen.examples) < KEPT_EXAMPLES:
-            seen.examples.append(example)
+        self._seen.error(self._tick_number(perf_counter_ns()), example)
 
     # Connecting.
 
@@ -290,24 +252,10 @@ class Load:
 
     def _tally(self, seconds: float) -> Tally:
         self._cut(perf_counter_ns())
-        seen = self._seen
         unsent = 0
         if self._period and self._end_number is not None and not self._stopped:
             unsent = (self._end_number - self._number) // self._step
-        return Tally(
-            seconds=seconds,
-            latencies={tick: values.tobytes() for tick, values in seen.ticks.items() if values},
-            errors=dict(seen.errors),
-            statuses=dict(seen.statuses),
-            failures=dict(seen.failures),
-            examples=tuple(seen.examples),
-            unsent=unsent,
-            stopped=self._stopped,
-        )
-
-
-def examples_of(tallies: Iterable[Tally]) -> tuple[str, ...]:
-    return tuple(example for tally in tallies for example in tally.examples)[:KEPT_EXAMPLES]
+        return self._seen.tally(seconds, unsent, stopped=self._stopped)
 
 
 def _trusting(plan: LoadPlan) -> ssl.SSLContext:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from penstock.digests import written_whole
-from penstock.gates.load.engine import TICK, Tally, examples_of
 from penstock.gates.load.hdr import PER_MS, Histogram, distribution_text, log_text
 from penstock.gates.load.plan import LoadPlan
+from penstock.gates.load.tally import KEPT_EXAMPLES, TICK, Tally
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 INTERVALS = 120  # that a test is cut into at most
@@ -129,7 +129,7 @@ def report_of(plan: LoadPlan, began: datetime, tallies: Sequence[Tally]) -> Load
         interval_errors=tuple(errors),
         statuses=dict(statuses),
         failures=dict(failures),
-        examples=examples_of(tallies),
+        examples=tuple(text for tally in tallies for text in tally.examples)[:KEPT_EXAMPLES],
         unsent=sum(tally.unsent for tally in tallies),
         stopped=any(tally.stopped for tally in tallies),
     )

@@ -15,8 +15,9 @@ from typing import Any
 import uvloop
 
 from penstock.errors import PenstockError, ResourceError
-from penstock.gates.load.engine import Load, Seen, Tally
+from penstock.gates.load.engine import Load
 from penstock.gates.load.plan import LoadPlan
+from penstock.gates.load.tally import Seen, Tally
 
 AHEAD = 50_000_000  # nanoseconds between the word to begin and the beginning
 
