@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -248,6 +249,8 @@ class Gateway:
         self._source.keep(found)
         log.info("revision %d is live, champion %s", found.revision, table.champion)
         self._say(state="live", live=table.champion)
+        gc.collect()
+        gc.freeze()  # what was set up stays; a full collection would hold all requests up
 
 
 def run(config: GatewayConfig) -> None:
