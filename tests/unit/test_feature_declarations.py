@@ -359,6 +359,14 @@ SOURCES: list[tuple[str, tuple[str, ...]]] = [
         "s = FeatureService('s', [plans, b])",
         ("feature service 's': the key 'user_id' is", "'plans'", "'b'"),
     ),
+    (
+        """
+        @on_demand_feature_view(sources=[basket], schema={"x": "float64"})
+        def priced(rows):
+            return rows.assign(x=rows.basket_usd * len(orders.name))[["x"]]
+        """,
+        ("view 'priced', its function: it names 'orders', a BatchSource", "inside the function"),
+    ),
     # Beside plain Feast
     (
         "import feast\n"
@@ -418,6 +426,35 @@ def test_a_decorator_may_be_used_again(
         """
     )
     assert {"halves", "thirds"} <= set(view_definitions(module, tmp_path))
+
+
+def test_an_on_demand_function_takes_along_what_it_names(
+    declare: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    """Feast 0.67 makes it anew of its text alone, wherever it is served."""
+    import pandas as pd
+    from feast import OnDemandFeatureView
+
+    module = declare(
+        """
+        import math
+        from operator import mul as times
+        RATE, LIMITS = 1.5, {"low": float("-inf"), "high": 100.0}
+
+        def gross(usd):
+            return times(usd, RATE)
+
+        @on_demand_feature_view(sources=[basket], schema={"share": "float64"}, owner="growth")
+        def share(rows, digits=len(LIMITS)):
+            capped = gross(rows.basket_usd).clip(LIMITS["low"], LIMITS["high"])
+            return capped.map(math.sqrt).round(digits).to_frame("share")
+        """
+    )
+    [view] = [o for o in compiled(module, tmp_path).objects if isinstance(o, OnDemandFeatureView)]
+    served = OnDemandFeatureView.from_proto(view.to_proto()).feature_transformation.udf
+    rows = pd.DataFrame({"basket_usd": [6.0, 1000.0]})
+    assert served(rows)["share"].tolist() == [3.0, 10.0]
+    assert served.__globals__ is not module.__dict__
 
 
 CODE = """
