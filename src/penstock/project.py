@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from penstock.digests import DigestMemory
-from penstock.errors import ProjectError, SettingsError, UserCodeError
+from penstock.errors import PenstockError, ProjectError, SettingsError, UserCodeError
 from penstock.settings import Settings
 from penstock.settings_source import load_settings
 
@@ -78,6 +78,8 @@ class Project:
             sys.path.insert(0, str(self.root))
         try:
             return importlib.import_module(name)
+        except PenstockError as error:  # a mistake in what is declared, and its remedy
+            raise ProjectError(f"{file}: {error.message}", hint=error.hint) from error
         except Exception as error:  # whatever the user's code raises
             raise UserCodeError(
                 f"{file} cannot be imported: {type(error).__name__}: {error}"
