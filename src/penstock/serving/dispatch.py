@@ -30,11 +30,11 @@ from penstock.serving.replicas.frames import (
 )
 from penstock.serving.replicas.pool import Failure
 from penstock.serving.routing.routes import Route
-from penstock.serving.routing.table import CHAMPION
+from penstock.serving.routing.table import CHAMPION, PINNED, SHADOW
 from penstock.serving.tracing import Tracing
 
 PIN_HEADER = b"x-penstock-release"
-SHADOW = "shadow"
+WITHOUT_STAND_IN = (CHAMPION, PINNED)  # arms whose requests no other release answers
 NOWHERE = Route("", "", "", "")
 ERRORS = {500: "model", 503: "features", 504: "timeout"}  # what a replica's status means
 
@@ -150,7 +150,9 @@ class Exchange:
         self.asked = asked = self.protocol.parse(self.request, release.target)
         self.parsed = time.perf_counter()
         flags = POSITIVE if asked.positive else 0
-        release.pool.ask(asked.kind, flags, asked.body, self.finish)
+        # For a challenger that is not there the champion stands in: nobody need wait.
+        patient = self.route.arm in WITHOUT_STAND_IN
+        release.pool.ask(asked.kind, flags, asked.body, self.finish, patient=patient)
 
     def finish(self, outcome: Frame | Failure) -> None:
         """Called once with what the replicas say."""
@@ -186,7 +188,7 @@ class Exchange:
         The failure is logged, and counts against the challenger.
         """
         live = self._home.live
-        if self.route.arm == CHAMPION or self.route.arm not in _arms(live):
+        if self.route.arm in WITHOUT_STAND_IN:
             return False
         champion = live.router.table.champion if live.router else ""
         if champion not in live.releases or failure.error == "timeout":
@@ -316,10 +318,6 @@ def row_of(
         error=error,
         **row,
     )
-
-
-def _arms(live: Live) -> set[str]:
-    return {arm.name for arm in live.router.table.arms} if live.router else set()
 
 
 def _error_of(body: bytes) -> tuple[str, str | None]:

@@ -17,15 +17,23 @@ Answer = Callable[[Frame], None]
 class Waiting:
     """A question on its way, from the pool's acceptance to its end."""
 
-    __slots__ = ("asked", "attempts", "body", "done", "flags", "kind")
+    __slots__ = ("asked", "attempts", "body", "done", "flags", "kind", "patient")
 
-    def __init__(self, kind: int, flags: int, body: bytes, done: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        kind: int,
+        flags: int,
+        body: bytes,
+        done: Callable[[Any], None],
+        patient: bool = True,
+    ) -> None:
         self.kind = kind
         self.flags = flags
         self.body = body
         self.done: Callable[[Any], None] | None = done  # with a Frame or a Failure; None: ended
         self.asked = time.perf_counter()
         self.attempts = 0
+        self.patient = patient  # waits while no replica is ready
 
 
 class Replica(asyncio.Protocol):

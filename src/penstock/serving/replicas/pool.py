@@ -139,12 +139,23 @@ class ReplicaPool:
             raise
         self._keepers = [asyncio.create_task(self._keep(replica)) for replica in replicas]
 
-    def ask(self, kind: int, flags: int, body: bytes, done: Callable[[Any], None]) -> None:
-        """Calls `done` once: with the `Frame` of the answer, or with a `Failure`."""
+    def ask(
+        self,
+        kind: int,
+        flags: int,
+        body: bytes,
+        done: Callable[[Any], None],
+        *,
+        patient: bool = True,
+    ) -> None:
+        """Calls `done` once: with the `Frame` of the answer, or with a `Failure`.
+
+        While no replica is ready, the patient wait for one; others are told at once.
+        """
         if len(self._open) >= self._limits.queue:
             done(Failure(503, "overloaded", f"{self.spec.model} has {self.open} open requests"))
             return
-        waiting = Waiting(kind, flags, body, done)
+        waiting = Waiting(kind, flags, body, done, patient)
         self._open[id(waiting)] = waiting
         self._idle.clear()
         if not self._looking:
@@ -160,8 +171,8 @@ class ReplicaPool:
         if best is not None:
             waiting.attempts += 1
             best.ask(waiting)
-        elif self._failures >= BROKEN:
-            message = f"no replica of {self.spec.model} is running; they failed to start"
+        elif self._failures >= BROKEN or not waiting.patient:
+            message = f"no replica of {self.spec.model} is running"
             self._end(waiting, Failure(503, "unavailable", message))
         else:
             self._parked.append(waiting)
