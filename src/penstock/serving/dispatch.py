@@ -58,12 +58,14 @@ class Dispatcher:
         *,
         ack_after_log: bool,
         mirror_open: int,
+        patience: float,
         tracing: Tracing | None = None,
     ) -> None:
         self.live = live
         self.log = log
         self.mirrored = Mirrored()
         self.ack_after_log = ack_after_log
+        self.patience = patience  # seconds that an answer may wait for its row
         self.tracing = tracing
         self._access = access
         self._mirror_open = mirror_open
@@ -214,21 +216,46 @@ class Exchange:
             about = {"release": row.release, "arm": row.arm, "prediction_id": row.prediction_id}
             home.tracing.record(self.request, row.status, about)
         if home.ack_after_log and row.status == 200:
-            if not home.log.append(row, lambda: self._respond(data)):
-                self.request.respond(self.protocol.refuse(503, "the log is full", None, {}))
+            promise = _Promise(self, data, home.patience)
+            if not home.log.append(row, promise.kept):
+                promise.broken()
             return
         # Refusals are logged where they can be: they promise nothing.
         if not home.log.append(row) and row.status == 200:
             data = self.protocol.refuse(503, "predictions cannot be logged fast enough", None, {})
-        self._respond(data)
+        self.respond(data)
 
-    def _respond(self, data: bytes) -> None:
+    def respond(self, data: bytes) -> None:
         self.request.respond(data)
         if self.route.mirror:
             asyncio.get_running_loop().call_soon(self._home.mirror, self)
 
     def _row(self, status: int, error: str) -> Row:
         return row_of(self, self.route.arm, self.asked, self.answered, status, error)
+
+
+class _Promise:
+    """An answer that waits until its row is on the disk, but not for ever."""
+
+    def __init__(self, exchange: Exchange, data: bytes, patience: float) -> None:
+        self._exchange = exchange
+        self._data = data
+        self._timer = asyncio.get_running_loop().call_later(patience, self.broken)
+        self._open = True
+
+    def kept(self) -> None:
+        if self._open:
+            self._open = False
+            self._timer.cancel()
+            self._exchange.respond(self._data)
+
+    def broken(self) -> None:
+        if self._open:
+            self._open = False
+            self._timer.cancel()
+            message = "predictions cannot be logged at the moment"
+            refused = self._exchange.protocol.refuse(503, message, None, {"retry-after": "1"})
+            self._exchange.request.respond(refused)
 
 
 class Shadow:

@@ -9,17 +9,19 @@ one row is answered alike, and the first counts, unless `replace` says that it w
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from penstock.serving.http_server.messages import Request, RequestError, answer
 
 MOST = 10_000  # in one request
+LARGEST = 1e18  # label; what JSON gives beyond has lost its digits
 
 
 class Feedback(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -28,7 +30,7 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     prediction_id: str
     label: float | int | bool | str
     row: int = 0
-    at: datetime | None = None
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     source: str = ""
     replace: bool = False
 
@@ -73,8 +75,14 @@ class FeedbackLog:
             path = self._folder / f"{day}-{os.getpid()}.jsonl"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             self._day = day
-        os.write(self._file, lines)
-        os.fdatasync(self._file)
+        before = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, lines) < len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(self._file)
+        except OSError:
+            os.ftruncate(self._file, before)  # half a line would spoil the next
+            raise
 
 
 def parse(body: bytes) -> list[Feedback]:
@@ -93,6 +101,8 @@ def parse(body: bytes) -> list[Feedback]:
     for one in found:
         if not one.prediction_id or len(one.prediction_id) > 128:
             raise RequestError(400, "prediction_id is empty or too long", "prediction_id")
+        if isinstance(one.label, int | float) and abs(one.label) > LARGEST:
+            raise RequestError(400, f"the label is beyond {LARGEST:g}", "label")
         if one.row < 0:
             raise RequestError(400, "row is negative", "row")
     return found

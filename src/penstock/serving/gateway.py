@@ -96,6 +96,7 @@ class Gateway:
             self._log,
             ack_after_log=settings.ack_after_log,
             mirror_open=MIRROR_OPEN,
+            patience=settings.request_timeout.total_seconds(),
             tracing=self._tracing,
         )
         self._server = self._assembled()

@@ -278,9 +278,14 @@ def test_a_challenger_that_crashes_costs_nobody_an_answer(
     first, bad = shared.spec("r1", champion), shared.spec("r6", challenger, replicas=2)
     shared.serve(table(first, bad, weights=HALF))
     with load(shared.url, UNITS) as running:
+        alone = 0
         for _ in range(6):
-            signal_all(until(lambda: shared.pids("r6")), signal.SIGKILL)
+            killed = until(lambda: shared.pids("r6"))
+            signal_all(killed, signal.SIGKILL)
+            until(lambda k=killed: not set(k) & set(shared.pids("r6")))
             running.wait_for(100)
+            alone += not shared.pids("r6")
+        assert alone  # it is started again later and later; nobody waited for that
         until(lambda: len(shared.pids("r6")) == 2)
         recovered = len(running.seen)
         running.wait_for(len(UNITS))
