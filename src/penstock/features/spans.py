@@ -16,9 +16,11 @@ T = TypeVar("T", bound=Ordered)
 
 
 def merged(spans: Iterable[tuple[T, T]]) -> tuple[tuple[T, T], ...]:
-    """The same time in order, as few spans as can be: those that meet are one."""
+    """The same time in order, as few spans as can be: those that meet are one, empty ones none."""
     found: list[tuple[T, T]] = []
     for start, end in sorted(spans):
+        if not start < end:
+            continue
         if found and not found[-1][1] < start:
             found[-1] = (found[-1][0], max(found[-1][1], end))
         else:
