@@ -351,6 +351,23 @@ def test_an_answer_to_head_has_no_body(client: Client) -> None:
     assert client.raw.endswith(b'\r\n\r\n{"path":"/health"}')
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_handler_that_fails_leaves_no_client_waiting(
+    client: Client, caplog: pytest.LogCaptureFixture, answered: bool
+) -> None:
+    def fail(request: Request) -> None:
+        if answered:
+            request.respond(ok_json(b"{}", b"id"))
+        raise OverflowError("of nobody's concern")
+
+    client.server.handler = fail
+    client.send(post("/a"))
+    assert client.statuses == [200 if answered else 500]
+    assert client.transport.closed is not answered
+    assert b"concern" not in client.raw
+    assert "of nobody's concern" in caplog.text
+
+
 # Keeping connections
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class OnlineFeatures:
         """
         from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 
+        _write_values_plainly()
         if service := document.get("feature_service"):
             features: Any = self._store.get_feature_service(service, allow_cache=True)
         else:
@@ -61,6 +63,14 @@ class OnlineFeatures:
             full_feature_names=bool(document.get("full_feature_names", False)),
         )
         return dict(MessageToDict(answer.proto, preserving_proto_field_name=True))
+
+
+@cache
+def _write_values_plainly() -> None:
+    """5 instead of {"int64_val": "5"}: Feast 0.67 teaches protobuf so in its server only."""
+    from feast import proto_json
+
+    proto_json.patch()
 
 
 def _without_any(columns: dict[str, list[Any]]) -> list[bool]:

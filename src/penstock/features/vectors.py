@@ -1,8 +1,18 @@
-"""What an online read gives to a model. Without imports, so that every process may know it."""
+"""What an online read gives to a model. Imports no tool, so that every process may know it."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+from penstock.errors import DataError
+
+
+class WrongKeyError(DataError):
+    """A value that cannot be a key of its entity: whoever asked is to blame, not the store."""
+
+    def __init__(self, message: str, *, hint: str = "", key: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
 
 
 class Vectors(NamedTuple):

@@ -85,7 +85,6 @@ def _champion(live: Live) -> LiveRelease:
 
 
 def _paths(release: LiveRelease) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     answers = {
         "400": "refused; the field is named",
         "404": "not known here",
@@ -95,10 +94,15 @@ def _paths(release: LiveRelease) -> dict[str, Any]:
         "503": "not now",
         "504": "not in time",
     }
-    problems = {s: {"description": text, "content": error} for s, text in answers.items()}
+
+    def problems(form: str) -> dict[str, Any]:
+        return {s: {"description": t, "content": _json_of(form)} for s, t in answers.items()}
+
     model = release.target.model
 
-    def post(summary: str, body: str, answer: str, status: str = "200") -> dict[str, Any]:
+    def post(
+        summary: str, body: str, answer: str, status: str = "200", error: str = "Error"
+    ) -> dict[str, Any]:
         return {
             "post": {
                 "summary": summary,
@@ -106,7 +110,7 @@ def _paths(release: LiveRelease) -> dict[str, Any]:
                 "requestBody": {"required": True, "content": _json_of(body)},
                 "responses": {
                     status: {"description": "answered", "content": _json_of(answer)},
-                    **problems,
+                    **problems(error),
                 },
             }
         }
@@ -115,13 +119,13 @@ def _paths(release: LiveRelease) -> dict[str, Any]:
         return {
             "get": {
                 "summary": summary,
-                "responses": {"200": {"description": "answered"}, **problems},
+                "responses": {"200": {"description": "answered"}, **problems("Error")},
             }
         }
 
     return {
         "/predict": post("Predict", "Question", "Answer"),
-        "/invocations": post("MLflow's protocol", "Invocation", "Predictions"),
+        "/invocations": post("MLflow's protocol", "Invocation", "Predictions", error="MlflowError"),
         f"/v2/models/{model}/infer": post("Open Inference", "Infer", "Inferred"),
         "/feedback": post("What became of a prediction", "Feedback", "Accepted", "202"),
         **{
@@ -164,6 +168,7 @@ def _schemas(release: LiveRelease) -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": "number"}
     return {
         "Error": _object({"error": text}, more=True),
+        "MlflowError": _object({"error_code": text, "message": text}, more=True),
         "Question": {"oneOf": choices},
         "Answer": _object({"predictions": {"type": "array", "items": number}}, more=True),
         "Invocation": _object({"dataframe_records": rows}),

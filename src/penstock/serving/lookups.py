@@ -29,7 +29,7 @@ class Lookups:
         release = self._live.releases[router.table.champion]
         if release.spec.features is None:
             raise RequestError(404, "the release that is live has no online features")
-        document = _document(request.body)
+        question = _question(request.body)
 
         def finish(outcome: Frame | Failure) -> None:
             if isinstance(outcome, Failure):
@@ -42,7 +42,14 @@ class Lookups:
                 body = msgspec.json.encode({"detail": message, "error": message})
                 request.respond(answer(outcome.status, body))
 
-        release.pool.ask(LOOKUP, 0, msgspec.msgpack.encode(document), finish)
+        release.pool.ask(LOOKUP, 0, question, finish)
+
+
+def _question(body: bytes) -> bytes:
+    try:
+        return msgspec.msgpack.encode(_document(body))
+    except OverflowError as error:  # JSON has larger numbers than MessagePack
+        raise RequestError(400, "a whole number has more than 64 bits", "entities") from error
 
 
 def _document(body: bytes) -> dict[str, object]:

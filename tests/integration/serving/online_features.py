@@ -15,7 +15,7 @@ class OnlineFeatures:
         customers = asked["customer_id"]
         if 666 in customers:
             raise ConnectionError("the store is gone")
-        known = [customer if 0 < customer < 100 else None for customer in customers]
+        known = [c if isinstance(c, int) and 0 < c < 100 else None for c in customers]
         columns = {
             "visits": [customer and customer * self._scale for customer in known],
             "age": known,

@@ -18,6 +18,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 
 from penstock.errors import DataError
 from penstock.features.online_stores.columns import whole_seconds
+from penstock.features.vectors import WrongKeyError
 
 NOBODY = b""  # the key of a view without entities
 DUMMY = "__dummy_id"  # the join key that Feast 0.67 gives such a view
@@ -165,10 +166,11 @@ class KeyCodec:
         try:
             return self._encoders[place](value)
         except (TypeError, ValueError, AttributeError, struct.error, OverflowError):
-            raise DataError(
+            raise WrongKeyError(
                 f"{value!r} ({type(value).__name__}) is not a value of {self.names[place]!r}, "
                 f"a key of feature view {self._view!r} of type {self._types[place]}",
                 hint="ask with a value of that type",
+                key=self.names[place],
             ) from None
 
     def of_proto(self, key: Any) -> Key:

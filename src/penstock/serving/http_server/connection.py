@@ -8,6 +8,7 @@ handled.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typing import Any, cast
 import httptools
 
 from penstock.serving.http_server.messages import Request, error_answer, id_header
+
+log = logging.getLogger(__name__)
 
 MAX_HEADERS = 32 * 1024  # bytes of all headers of a request
 MAX_AHEAD = 64  # requests that a client may send ahead of their answers
@@ -225,7 +228,19 @@ class Connection(asyncio.Protocol):
             if isinstance(request, _Refused):
                 self._respond(request.refusal)
             else:
-                self._server.handler(request)
+                self._handle(request)
+
+    def _handle(self, request: Request) -> None:
+        try:
+            self._server.handler(request)
+        except Exception:  # a client must not wait for an answer that will not come
+            log.exception("%r could not be handled", request.path)
+            if self._busy:
+                self._last = True  # what may still be answered must not seem another's answer
+                headers = id_header(request.headers)
+                self._respond(
+                    error_answer(500, "the gateway failed on this request", None, headers)
+                )
 
     def _respond(self, data: bytes) -> None:
         if self._transport is None:

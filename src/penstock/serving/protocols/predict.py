@@ -101,9 +101,18 @@ def _careful(body: bytes, target: Target) -> Asked:
         name, content = _one_field(body)
     if name == "entities":
         rows = _entities(content, target)
-        return Asked(ENTITIES, msgspec.msgpack.encode(content), rows, True, _render)
+        return Asked(ENTITIES, _packed(content), rows, True, _render)
     kind, packed, count = _rows(content, target)
     return Asked(kind, packed, count, True, _render)
+
+
+def _packed(entities: dict[str, list[Any]]) -> bytes:
+    try:
+        return msgspec.msgpack.encode(entities)
+    except OverflowError as error:  # a column of fractions may hold it, MessagePack may not
+        raise RequestError(
+            400, "a whole number has more than 64 bits; send it as a fraction: 1e30", "entities"
+        ) from error
 
 
 def _one_field(body: bytes) -> tuple[str, Any]:

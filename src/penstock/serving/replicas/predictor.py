@@ -17,7 +17,7 @@ import msgspec
 import numpy
 
 from penstock.errors import ModelError, ServingError
-from penstock.features.vectors import Vectors
+from penstock.features.vectors import Vectors, WrongKeyError
 from penstock.registry.loading import LoadedModel
 from penstock.serving.http_server.messages import RequestError, error_body
 from penstock.serving.replicas.frames import (
@@ -161,6 +161,8 @@ class Predictor:
         sizes = [len(one[names[0]]) for one in asked]
         try:
             vectors = self._source.read(together)
+        except WrongKeyError as error:
+            raise RequestError(400, error.message, error.key) from error
         except Exception as error:  # whatever the store's library raises
             raise ServingError("the online features could not be read") from error
         if len(vectors.unknown) != sum(sizes):
