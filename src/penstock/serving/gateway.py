@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from penstock.errors import PenstockError, ServingError
 from penstock.serving.access import Access, RateLimit, require_keys
+from penstock.serving.background import in_background
 from penstock.serving.config import GatewayConfig, settings_digest
 from penstock.serving.dispatch import Dispatcher
 from penstock.serving.feedback import FeedbackLog
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 WATCH_INTERVAL = 0.1  # seconds between two looks at the routing table
 SWEEP_INTERVAL = 1.0  # between two looks for idle and slow connections
 SAY_INTERVAL = 2.0  # between two words to the state database
+FAREWELL = 5.0  # seconds in which the last observations are written, or are lost
 GOODBYE = 1.0  # seconds in which busy connections are told, with an answer, that they end
 LOCK_TIMEOUT = 2.0  # seconds; others hold the lock for an instant, to ask whether a gateway lives
 MIRROR_OPEN = 200  # copies on their way to a shadow; more are dropped
@@ -162,9 +164,10 @@ class Gateway:
             await asyncio.gather(watcher, *others, return_exceptions=True)
             await self._releases.close()
             await asyncio.to_thread(self._log.close)
-            await asyncio.to_thread(self._observer.close)
-            if self._tracing is not None:
-                await asyncio.to_thread(self._tracing.close)
+            for last in (self._observer, self._tracing):
+                if last is not None:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(in_background(last.close), FAREWELL)
             self._say(state="stopped", live="")
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
             raise error
@@ -198,7 +201,7 @@ class Gateway:
         """Tells the state database that this gateway lives, and what it serves."""
         while True:
             with contextlib.suppress(Exception):  # the database may be away; the table says so
-                await asyncio.to_thread(self._say_to_state)
+                await in_background(self._say_to_state)
             await asyncio.sleep(SAY_INTERVAL)
 
     def _say_to_state(self) -> None:
@@ -221,7 +224,7 @@ class Gateway:
         seen, changing = (ahead.revision if ahead else 0), None
         while True:
             try:
-                found = await asyncio.to_thread(self._source.newer, seen)
+                found = await in_background(self._source.newer, seen)
             except ServingError as error:
                 self._say(state="failed", error=error.message, hint=error.hint)
                 found = None

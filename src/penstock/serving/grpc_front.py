@@ -57,7 +57,7 @@ class Calls:
         metadata: Mapping[str, str],
     ) -> tuple[Answered, Context]:
         """Raises `RequestError`."""
-        release = self._dispatcher.live.release_of(target_name, version)
+        wanted = self._dispatcher.live.wanted(target_name, version)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         call = _Call(inputs_to_asked)
         headers = {key.lower().encode(): value.encode() for key, value in metadata.items()}
@@ -70,7 +70,7 @@ class Calls:
         request = Request(b"POST", b"/grpc", b"", headers, b"", "", arrived, respond)
         self._access.caller(request, PREDICT)
         protocol = Protocol("grpc", call.parse, call.refuse)
-        self._dispatcher.handle(request, protocol, release if version else "")
+        self._dispatcher.handle(request, protocol, wanted)
         await ended
         return call.outcome()
 

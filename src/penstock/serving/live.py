@@ -84,6 +84,15 @@ class Live:
         name = f"{model}@{version}" if version else model
         raise RequestError(404, f"no model {name!r} is live here")
 
+    def wanted(self, model: str, version: str) -> str:
+        """The release that a request names; "" where the routing table decides.
+
+        It does among releases of the champion's model, where no version is named. Raises
+        `RequestError` when no such release is live.
+        """
+        release = self.release_of(model, version)
+        return "" if not version and model == self.served()[0].name else release
+
     def swap(self, revision: int, router: Router, releases: dict[str, LiveRelease]) -> None:
         self.revision = revision
         self.units = UnitReader(router.table.unit)

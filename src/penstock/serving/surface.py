@@ -146,8 +146,8 @@ class Surface:
         model = unquote_to_bytes(found["model"]).decode("utf-8", "replace")
         named = unquote_to_bytes(found["version"] or b"").decode("utf-8", "replace")
         if found["rest"] == b"/infer":
-            release = self._live.release_of(model, named)
-            return Route(self._predicting(OPEN_INFERENCE, release if named else ""), POST, PREDICT)
+            wanted = self._live.wanted(model, named)
+            return Route(self._predicting(OPEN_INFERENCE, wanted), POST, PREDICT)
         served = self._live.served()
         if found["rest"] == b"/ready":
             ready = oip.model_ready(served, model, named)

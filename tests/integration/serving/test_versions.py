@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import secrets
 import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -207,6 +212,26 @@ def test_an_ended_lease_gives_all_units_to_the_champion(
     # Whoever controls it is back.
     shared.serve(table(first, second, weights=weights))
     assert shared.ask("/predict", ROWS, X_User="a").body["release"] == "r2"
+
+
+def test_a_model_that_is_asked_for_by_name_is_never_another(
+    shared: Gateway, champion: Path, challenger: Path
+) -> None:
+    other = shared.spec("r40", challenger).model_copy(update={"model": "other@7"})
+    shared.serve(table(shared.spec("r1", champion), other))
+    given = {"visits": ("FP64", 3.5), "age": ("INT64", 41), "plan": ("BYTES", "basic")}
+    tensors = [
+        {"name": name, "datatype": kind, "shape": [1], "data": [value]}
+        for name, (kind, value) in given.items()
+    ]
+    for path, model in (
+        ("/v2/models/churn/infer", "churn"),
+        ("/v2/models/other/infer", "other"),
+        ("/v2/models/other/versions/7/infer", "other"),
+    ):
+        answer = shared.ask(path, {"inputs": tensors})
+        assert (answer.status, answer.body["model_name"]) == (200, model)
+    assert shared.ask("/v2/models/nobody/infer", {"inputs": tensors}).status == 404
 
 
 # The mirror
@@ -433,15 +458,31 @@ def test_a_table_that_cannot_be_served_changes_nothing(
 POSTGRES = "PENSTOCK_TEST_POSTGRES"
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state.db'}"
+        return
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    server = os.environ.get(POSTGRES, "")
+    if not server:
+        pytest.skip(f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server")
+    name = f"penstock_{secrets.token_hex(6)}"
+    admin = create_engine(server, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
 def test_two_gateways_follow_one_table_within_a_second(
-    tmp_path: Path, champion: Path, challenger: Path, database: str
+    tmp_path: Path, champion: Path, challenger: Path, state: str
 ) -> None:
-    state = f"sqlite:///{tmp_path / 'state.db'}"
-    if database == "postgresql":
-        state = os.environ.get(POSTGRES, "")
-        if not state:
-            pytest.skip(f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server")
     both = [Gateway(tmp_path / host, QUICK, state) for host in ("one", "other")]
     first, second = both[0].spec("r1", champion), both[0].spec("r2", challenger)
     try:
@@ -511,8 +552,6 @@ def test_a_state_database_that_does_not_answer_holds_up_no_start(
     own: Gateway, champion: Path
 ) -> None:
     """A server that is reached, and says nothing."""
-    import socket
-
     own.serve(table(own.spec("r1", champion)))
     own.stop()
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
@@ -522,32 +561,40 @@ def test_a_state_database_that_does_not_answer_holds_up_no_start(
             assert own.ask("/predict", ROWS).body["release"] == "r1"
 
 
-def started(gateway: Gateway) -> Any:
+def test_a_state_database_that_does_not_answer_holds_up_no_end(
+    own: Gateway, champion: Path
+) -> None:
+    own.serve(table(own.spec("r1", champion)))
+    pid = own.pid
+    with contextlib.closing(sqlite3.connect(own.folder / "state.db", isolation_level=None)) as held:
+        held.execute("BEGIN EXCLUSIVE")  # whoever writes waits
+        answers = [own.ask("/predict", ROWS) for _ in range(20)]
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not alive(pid))
+    assert {answer.status for answer in answers} == {200}
+    logged = {row["prediction_id"] for row in own.logged()}
+    assert {answer.body["prediction_id"] for answer in answers} <= logged
+
+
+@contextlib.contextmanager
+def started(gateway: Gateway) -> Iterator[None]:
     """`penstock serve`, in the foreground of another process."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def run() -> Iterator[None]:
-        import json
-
-        config = json.dumps(gateway.place.config(gateway.settings).plain()).encode()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.serving.gateway"], stdin=subprocess.PIPE
-        )
-        assert process.stdin is not None
-        with process.stdin as given:
-            given.write(config)
+    config = json.dumps(gateway.place.config(gateway.settings).plain()).encode()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.serving.gateway"], stdin=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    with process.stdin as given:
+        given.write(config)
+    try:
+        yield
+    finally:
+        process.terminate()
         try:
-            yield
+            process.wait(timeout=120)
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=120)
-            finally:
-                process.kill()
-        assert process.returncode == 0
-
-    return run()
+            process.kill()
+    assert process.returncode == 0
 
 
 def gateway_log(gateway: Gateway) -> str:
