@@ -9,6 +9,8 @@
     ├── ModelError            a model cannot be trained, saved or loaded safely
     ├── IntegrityError        bytes are not the bytes that were recorded
     ├── ServingError          an endpoint did not come up or did not answer
+    ├── RolloutError          what is asked does not fit the state of a rollout
+    ├── ConflictError         somebody else wrote the same thing at the same time
     └── StepError             a step ended without a result
         ├── UserCodeError     the project's own code raised
         ├── StepInterrupted   the step was killed, crashed or ran out of time      (retried)
@@ -89,6 +91,14 @@ class ServingError(PenstockError):
     """An endpoint did not become ready, or did not answer."""
 
 
+class RolloutError(PenstockError):
+    """What is asked of a rollout does not fit the state that it is in."""
+
+
+class ConflictError(PenstockError):
+    """Somebody else changed the same thing in the meantime: look again, and decide again."""
+
+
 class StepError(PenstockError):
     """A step ended without a result."""
 
@@ -121,6 +131,8 @@ KINDS: dict[str, type[PenstockError]] = {
         ModelError,
         IntegrityError,
         ServingError,
+        RolloutError,
+        ConflictError,
         StepError,
         UserCodeError,
         StepInterrupted,

@@ -8,50 +8,22 @@ Secrets are `SecretStr`: they print as asterisks and are never stored.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from penstock.rollout_settings import RolloutSettings
+from penstock.setting_types import (
+    Duration,
+    Moment,
+    Name,
+    Ratio,
+    Section,
+    Size,
+    Words,
+    split_words,
 )
-
-UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_duration(value: Any) -> Any:
-    """ "90s" -> timedelta(seconds=90). Anything but text is left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration like '90s', '5m', '2h' or '30d'")
-    return timedelta(**{UNITS[match[2]]: float(match[1])})
-
-
-def parse_size(value: Any) -> Any:
-    """ "4GB" -> 4 * 2**30. Anything but text is left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", value, re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"{value!r} is not a size like '512MB' or '4GB'")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
-
-
-def split_words(value: Any) -> Any:
-    """A list may come from the environment as words separated by commas or blanks."""
-    return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
-
-
-def in_utc(moment: datetime) -> datetime:
-    """A time without a zone is meant as UTC."""
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def parse_rule(value: Any) -> Any:
@@ -62,18 +34,6 @@ def parse_rule(value: Any) -> Any:
     if match is None:
         raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
     return {"op": match[1], "value": float(match[2])}
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=16 * 2**20)]
-Moment = Annotated[datetime, AfterValidator(in_utc)]
-Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
-Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Rule(Section):
@@ -171,7 +131,8 @@ class ServingSettings(Section):
     grpc_port: int | None = Field(default=None, ge=0, le=65535)  # unset: no gRPC
     engine: Literal["local", "ray"] = "local"  # what runs the replicas
     ray_address: str = ""  # of a Ray cluster; empty: one of this machine's own
-    replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model
+    workers: int = Field(default=1, ge=1, le=64)  # gateway processes that share the port
+    replicas: int = Field(default=2, ge=1, le=64)  # processes that hold the model, of each worker
     threads: int = Field(default=1, ge=1, le=256)  # of each of them, for its numerical libraries
     memory: int = Field(default=0, ge=0)  # bytes that each of them may take; 0: no limit
     start_timeout: Duration = timedelta(minutes=3)
@@ -255,6 +216,7 @@ class Settings(Section):
     registry: RegistrySettings = RegistrySettings()
     serving: ServingSettings = ServingSettings()
     load_test: LoadTestSettings = LoadTestSettings()
+    rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
     notify: NotifySettings = NotifySettings()
     state: StateSettings = StateSettings()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from penstock.audit.approvals import approve, champion_label
+from penstock.audit.approvals import approve, champion_label, record_champion
 from penstock.audit.ledger import Ledger
 from penstock.errors import PenstockError, ResourceError
 from penstock.project import Project, open_project
@@ -65,9 +65,12 @@ class TestMigrations:
             for column in table.columns:
                 assert found[column.name]["nullable"] == column.nullable
             indexed = {
-                index["column_names"][0] for index in inspect(database).get_indexes(table.name)
+                (tuple(index["column_names"]), bool(index["unique"]))
+                for index in inspect(database).get_indexes(table.name)
             }
-            assert indexed == {column.name for column in table.columns if column.index}
+            assert indexed == {
+                (tuple(index.columns.keys()), bool(index.unique)) for index in table.indexes
+            }
 
     def test_opening_it_again_changes_nothing(self, project: Project) -> None:
         Ledger(open_database(project)).append("model.approved", "shop@1", digest="d")
@@ -383,10 +386,12 @@ class TestLedger:
             own = [e.subject for e in found if e.subject.startswith(f"{thread}-")]
             assert own == [f"{thread}-{number}" for number in range(5)]
 
-    def test_the_champion_is_the_version_approved_last(self, database: Engine) -> None:
+    def test_the_champion_is_the_version_promoted_last(self, database: Engine) -> None:
         assert champion_label(database) == "none"
+        approve(database, "shop@9", digest="d", target="production", meaning="good")
+        assert champion_label(database) == "none"  # to be approved is not to serve
         for label in ("shop@2", "shop@3", "shop@1"):
-            approve(database, label, digest="d", target="production", meaning="good")
+            record_champion(database, label, digest="d", reason="it passed", actor="ro-1")
         assert champion_label(database) == "shop@1"
 
 

@@ -115,8 +115,8 @@ class Gateway:
     def serve(self, table: RoutingTable) -> None:
         endpoint.serve_table(self.place, table, self.settings)
 
-    def publish(self, table: RoutingTable) -> int:
-        return endpoint.publish(self.place, table)
+    def publish(self, table: RoutingTable, **lease: Any) -> int:
+        return endpoint.publish(self.place, table, **lease)
 
     def stop(self) -> None:
         endpoint.stop(self.folder)

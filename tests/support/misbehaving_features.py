@@ -42,3 +42,10 @@ class Leaking(Sound):
     def read(self, asked: dict[str, list[Any]]) -> Vectors:
         self._kept.append(bytearray(64 << 20))
         return super().read(asked)
+
+
+class Broken(Sound):
+    """Fails each time."""
+
+    def read(self, asked: dict[str, list[Any]]) -> Vectors:
+        raise OSError("the store is away")

@@ -58,7 +58,7 @@ def test_an_endpoint_that_refuses_connections_gives_errors() -> None:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/predict"
         result = run_load(url, [b"{}"], 2, SHORT)
     assert result.errors == result.requests > 0
-    assert "ClientConnectorError" in result.failures[0]
+    assert "connection refused" in result.failures[0]
 
 
 def test_a_load_of_nothing_is_refused() -> None:
@@ -475,7 +475,7 @@ def test_errors_are_counted_by_status(server: str, path: str, status: int, examp
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/silent", "ServerDisconnectedError"), ("/other", "InvalidResponse")]
+    ("path", "kind"), [("/silent", "connection lost"), ("/other", "not HTTP")]
 )
 def test_requests_without_an_answer_are_counted_by_what_became_of_them(
     server: str, path: str, kind: str
@@ -490,7 +490,7 @@ def test_a_server_that_is_not_there_fails_what_is_due() -> None:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
         found = measured(url, rate=50.0, requests=8, duration=LONG)
-    assert found.failures == {"ClientConnectorError": 8}
+    assert found.failures == {"connection refused": 8}
 
 
 def test_the_files_of_a_load_test(server: str, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_a_request_is_logged_with_everything_that_is_known_of_it(tmp_path: Path)
     asked = row(
         "p1",
         unit="8f3a",
+        epoch="ro-1/2",
         happened={"spending": [ns(NOON) - 1_000_000_000]},
         entities={"customer_id": [42]},
         request=b"abc",
@@ -106,6 +107,7 @@ def test_a_request_is_logged_with_everything_that_is_known_of_it(tmp_path: Path)
             "model_digest": "d1",
             "arm": "champion",
             "unit": "8f3a",
+            "epoch": "ro-1/2",
             # SHA-256 of "abc": FIPS 180-2, B.1
             "request_digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
             "status": 200,

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -221,7 +221,7 @@ def test_the_decision_follows_the_ranges() -> None:
     router = Router(canary(5_699))
     assert arm_of(Router(canary(5_698, salt="churn")), "customer-42") == "champion"
     route = Router(canary(5_699, salt="churn")).route("customer-42", 0.0)
-    assert route == ("r2", "canary", "91deaff26d923113", "")
+    assert route == ("r2", "canary", "91deaff26d923113", "", "")
     # Without a salt it is the endpoint's name: two endpoints split independently.
     assert arm_of(router, "1") == "champion"
     assert arm_of(router, "Zoë") == "canary"
@@ -233,16 +233,43 @@ def test_a_table_of_one_release_sends_everybody_there() -> None:
 
 
 def test_an_ended_lease_gives_everything_to_the_champion() -> None:
-    router = Router(canary(BUCKETS, mirror=Mirror(release="r3"), lease_until=NOON))
+    router = Router(canary(BUCKETS, mirror=Mirror(release="r3"), epoch="ro-1/2"), NOON)
     until = NOON.timestamp()
     assert router.holds(until - 0.001)
     assert not router.holds(until)
     assert router.route("u", until - 0.001)[:2] == ("r2", "canary")
     assert router.route("u", until - 0.001).mirror == "r3"
+    assert router.route("u", until - 0.001).epoch == "ro-1/2"
     for late in (until, until + 1e9):
         route = router.route("u", late)
-        assert (route.release, route.arm, route.mirror) == ("r1", "champion", "")
+        # Nor is it evidence: units of the challenger's arm are among the champion's now.
+        assert (route.release, route.arm, route.mirror, route.epoch) == ("r1", "champion", "", "")
         assert route.unit == f"{hash_of('production', 'u'):016x}"
+
+
+def test_a_renewed_lease_holds_for_longer_and_without_one_for_ever() -> None:
+    router, until = Router(canary(BUCKETS, epoch="ro-1/0"), NOON), NOON.timestamp()
+    router.renew(NOON + timedelta(seconds=30))
+    assert router.route("u", until + 29.9).arm == "canary"
+    assert router.route("u", until + 30.0).arm == "champion"
+    router.renew(None)
+    assert router.route("u", until + 1e9)[1:] == (
+        "canary", f"{hash_of('production', 'u'):016x}", "", "ro-1/0",
+    )  # fmt: skip
+
+
+@given(st.text(st.characters(codec="utf-8")), st.integers(1, BUCKETS))
+def test_the_hash_of_a_unit_says_its_arm_unless_some_are_held_back(unit: str, weight: int) -> None:
+    router = Router(canary(weight))
+    route = router.route(unit, 0.0)
+    assert router.arm_of_hash(route.unit) == route.arm
+    assert Router(canary(weight, holdback=1)).arm_of_hash(route.unit) is None
+
+
+@pytest.mark.parametrize("epoch", ["/1", "ro-1/", "ro-1/x", "ro 1/1", "ro/1/2", "x" * 65])
+def test_an_epoch_is_a_rollout_and_a_stage(epoch: str) -> None:
+    with pytest.raises(ValidationError, match="epoch"):
+        table(epoch=epoch)
 
 
 def test_units_held_back_never_leave_the_champion() -> None:
@@ -277,7 +304,7 @@ def test_a_release_is_not_asked_twice_about_one_request() -> None:
 
 @pytest.mark.parametrize("wanted", ["r2", "churn@2", "2"])
 def test_a_pin_names_a_release_by_id_model_or_version(wanted: str) -> None:
-    assert Router(table()).pinned(wanted) == ("r2", "pinned", "", "")
+    assert Router(table()).pinned(wanted) == ("r2", "pinned", "", "", "")
 
 
 @pytest.mark.parametrize("wanted", ["r9", "churn", "churn@9", "churn@", "@2", ""])
@@ -377,7 +404,7 @@ def test_weights_are_fractions_that_sum_to_one() -> None:
 
 
 def test_a_table_survives_json() -> None:
-    first = canary(1_234, holdback=10, mirror=Mirror(release="r3"), lease_until=NOON)
+    first = canary(1_234, holdback=10, mirror=Mirror(release="r3"), epoch="ro-1/2", slow_us=50_000)
     assert RoutingTable.model_validate_json(first.model_dump_json()) == first
 
 

@@ -1,4 +1,4 @@
-"""Who let which model version go to production. The present champion is the fold of the entries."""
+"""Who let which model version go to production, and which one is the champion: folds of entries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from penstock.audit.ledger import Entry, Ledger
 
 APPROVED = "model.approved"
+PROMOTED = "model.promoted"
 
 
 def approve(engine: Engine, label: str, *, digest: str, target: str, meaning: str) -> int:
@@ -20,7 +21,12 @@ def approvals(engine: Engine) -> list[Entry]:
     return Ledger(engine).entries(APPROVED)
 
 
+def record_champion(engine: Engine, label: str, *, digest: str, reason: str, actor: str) -> int:
+    """Records that a version is the champion from now on; returns the entry's number."""
+    return Ledger(engine).append(PROMOTED, label, digest=digest, reason=reason, actor=actor)
+
+
 def champion_label(engine: Engine) -> str:
-    """name@version of the version approved last, "none" before the first."""
-    found = approvals(engine)
+    """name@version of the champion, "none" before the first."""
+    found = Ledger(engine).entries(PROMOTED)
     return found[-1].subject if found else "none"

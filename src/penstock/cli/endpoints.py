@@ -49,7 +49,8 @@ def list_endpoints(options: argparse.Namespace) -> int:
 
 def show_endpoint(options: argparse.Namespace) -> int:
     project = project_of(options)
-    revision, served = _table(project, options.endpoint)
+    published, served = _table(project, options.endpoint)
+    revision, until = published.revision, published.lease_until
     gateways = _gateways(project, options.endpoint)
     arms = {arm.name: arm.release for arm in served.arms}
     releases = [
@@ -70,7 +71,7 @@ def show_endpoint(options: argparse.Namespace) -> int:
                 "revision": revision,
                 "releases": releases,
                 "gateways": gateways,
-                "lease_until": served.lease_until,
+                "lease_until": until,
             }
         )
         return 0
@@ -80,8 +81,8 @@ def show_endpoint(options: argparse.Namespace) -> int:
         for r in releases
     ]
     print(table(("release", "model", "arm", "units", "replicas", "digest"), rows))
-    if served.lease_until:
-        print(f"the arms hold until {moment(served.lease_until)}; then all is the champion's")
+    if until:
+        print(f"the arms hold until {moment(until)}; then all is the champion's")
     for one in gateways:
         error = f": {one['error']}" if one["error"] else ""
         print(f"gateway {one['gateway']} at {one['url']} is {one['state']}, "
@@ -92,13 +93,16 @@ def show_endpoint(options: argparse.Namespace) -> int:
 
 
 def show_routes(options: argparse.Namespace) -> int:
-    revision, served = _table(project_of(options), options.endpoint)
+    published, served = _table(project_of(options), options.endpoint)
     document = served.model_dump(mode="json", exclude_defaults=True)
-    print_json({"revision": revision, **document})
+    if published.lease_until:
+        document["lease_until"] = published.lease_until
+    print_json({"revision": published.revision, **document})
     return 0
 
 
-def _table(project: Project, name: str) -> tuple[int, Any]:
+def _table(project: Project, name: str) -> tuple[Any, Any]:
+    """As it was published, and read."""
     from penstock.serving.endpoint import place_of
     from penstock.serving.routing.table import RoutingTable
     from penstock.state import routes
@@ -111,7 +115,7 @@ def _table(project: Project, name: str) -> tuple[int, Any]:
             f"there is no endpoint {name!r}",
             hint=f"the endpoints are: {known}; `penstock run` deploys to staging",
         )
-    return found.revision, RoutingTable.model_validate(found.document)
+    return found, RoutingTable.model_validate(found.document)
 
 
 def _gateways(project: Project, name: str) -> list[dict[str, Any]]:

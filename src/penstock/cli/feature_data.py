@@ -10,7 +10,7 @@ from typing import Any
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import UsageError
-from penstock.settings import in_utc, parse_duration
+from penstock.setting_types import in_utc, parse_duration
 
 
 def history(options: argparse.Namespace) -> int:

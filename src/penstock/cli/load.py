@@ -19,7 +19,7 @@ from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import ServingError, UsageError
 from penstock.project import Project
-from penstock.settings import parse_duration
+from penstock.setting_types import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -52,5 +52,6 @@ def approve(options: argparse.Namespace) -> int:
     if options.json:
         print_json(asdict(version))
     else:
-        print(f"{version.label} ({version.digest[:12]}) is approved for production: the champion")
+        print(f"{version.label} ({version.digest[:12]}) is approved for production")
+        print(f"  next: penstock rollout start {version.label}")
     return 0

@@ -12,7 +12,7 @@ from penstock.cli.opening import project_of
 from penstock.cli.output import moment, print_json, table
 from penstock.errors import UsageError
 from penstock.project import STAGING, Project
-from penstock.settings import in_utc, parse_duration
+from penstock.setting_types import in_utc, parse_duration
 
 if TYPE_CHECKING:
     from penstock.serving.prediction_log.reading import Selection

@@ -27,9 +27,10 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _collect(project: Project) -> dict[str, Any]:
-    from penstock.audit.approvals import champion_label
+    from penstock.audit.approvals import approvals, champion_label
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
+    from penstock.state import rollouts
     from penstock.state.database import open_database
     from penstock.state.runs import Runs
 
@@ -39,6 +40,8 @@ def _collect(project: Project) -> dict[str, Any]:
     table = table_of(place_of(project, STAGING)) if endpoint.live else None
     model = table.releases[table.champion].model if table else ""
     champion = champion_label(database)
+    approved = {entry.subject for entry in approvals(database)}
+    going_on = [one.id for one in rollouts.live(database)]
     return {
         "project": project.settings.project.name,
         "environment": project.environment,
@@ -51,11 +54,14 @@ def _collect(project: Project) -> dict[str, Any]:
             "error": endpoint.error,
         },
         "champion": champion,
-        "next": _next(latest[0].status if latest else None, model, champion),
+        "rollouts": going_on,
+        "next": _next(latest[0].status if latest else None, model, champion, approved, going_on),
     }
 
 
-def _next(last: str | None, model: str, champion: str) -> str:
+def _next(
+    last: str | None, model: str, champion: str, approved: set[str], going_on: list[str]
+) -> str:
     if last is None:
         return "penstock run"
     if last == "running":
@@ -64,6 +70,10 @@ def _next(last: str | None, model: str, champion: str) -> str:
         return "penstock runs show last, then penstock run"
     if not model:
         return "penstock serve, or penstock run"
+    if going_on:
+        return f"penstock rollout status {going_on[0]} --watch"
+    if model in approved and model != champion:
+        return f"penstock rollout start {model}"
     if model != champion:
         return f"penstock models approve {model} --for production --meaning '…'"
     return "nothing waits"

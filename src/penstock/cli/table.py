@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from penstock.cli.command import Command, Option
+from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
 
-
-class Option:
-    """One argument, as argparse takes it."""
-
-    def __init__(self, *names: str, **settings: Any) -> None:
-        self.names, self.settings = names, settings
-
-
-class Command(NamedTuple):
-    name: str
-    help: str
-    handler: str  # module:function(options) -> exit status
-    options: tuple[Option, ...] = ()
-    details: str = ""
-
+__all__ = ["COMMANDS", "Command", "Option"]
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -310,6 +297,7 @@ COMMANDS: tuple[Command, ...] = (
         ),
         "Exit status 1 means that no request was answered with 200.",
     ),
+    *ROLLOUT_COMMANDS,
     Command(
         "doctor",
         "Check this machine, the settings and every tool the project uses",

@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.errors import ProjectError
 from penstock.features.definition import arrow_type
-from penstock.settings import parse_duration
+from penstock.setting_types import parse_duration
 
 LONGEST = timedelta(days=106_751)  # that nanoseconds hold: 292 years
 

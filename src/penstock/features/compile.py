@@ -27,7 +27,7 @@ from penstock.features.definition import (
 from penstock.features.facts import RELATION, parquet, source_rows, transformer
 from penstock.frames.convert import columns_of
 from penstock.records import Column
-from penstock.settings import parse_duration
+from penstock.setting_types import parse_duration
 
 NUMBERS = ("sum", "mean", "std")
 ORDERED = ("min", "max")

@@ -31,7 +31,7 @@ from penstock.features.facts import view_rows
 from penstock.features.feast_views import definition_of, is_parquet, source_of
 from penstock.features.materialise import BEGINNING, Filling, first_needed
 from penstock.features.spans import gaps
-from penstock.settings import in_utc
+from penstock.setting_types import in_utc
 
 
 class DuckDBComputeEngineConfig(FeastConfigBaseModel):

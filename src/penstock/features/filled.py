@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from penstock.features.spans import merged
-from penstock.settings import in_utc
+from penstock.setting_types import in_utc
 
 Span = tuple[datetime, datetime]
 

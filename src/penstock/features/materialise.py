@@ -20,7 +20,7 @@ from penstock.features.facts import Facts, between
 from penstock.features.kernels.latest import latest_of_each
 from penstock.features.kernels.windows import aggregates_at
 from penstock.features.partitions import POSITION, in_parts, parts_for
-from penstock.settings import in_utc
+from penstock.setting_types import in_utc
 
 BEGINNING = datetime(1678, 1, 1, tzinfo=UTC)  # of all time: online rows hold none before
 SLACK = timedelta(days=1)  # for readers whose clock is behind that of the one who materialises

@@ -1,10 +1,14 @@
-"""An approved version becomes the champion: an entry in the ledger first, then the alias."""
+"""Which version may go to production, and which one is the champion there.
+
+An approval is of exact bytes; a rollout brings them to production and then makes them the champion:
+an entry in the ledger first, then the alias in MLflow.
+"""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import approve
+from penstock.audit.approvals import approve, champion_label, record_champion
 from penstock.errors import ModelError
 from penstock.project import Project
 from penstock.registry.versions import CHAMPION, Found, fetch, find, set_alias
@@ -22,5 +26,14 @@ def approve_for_production(
         )
     fetch(project, version, found.digest)
     approve(database, found.label, digest=found.digest, target="production", meaning=meaning)
-    set_alias(project, found.name, CHAMPION, version)
     return find(project, version)
+
+
+def make_champion(
+    project: Project, database: Engine, label: str, digest: str, *, reason: str, actor: str
+) -> None:
+    """Makes a version the champion, which later models are compared with. May be repeated."""
+    if champion_label(database) != label:
+        record_champion(database, label, digest=digest, reason=reason, actor=actor)
+    name, _, version = label.rpartition("@")
+    set_alias(project, name, CHAMPION, int(version))

@@ -16,8 +16,8 @@ from penstock.errors import SettingsError
 from penstock.serving.http_server.messages import Request, RequestError
 from penstock.settings import ServingSettings
 
-PREDICT, FEEDBACK, PIN, ADMIN = "predict", "feedback", "pin", "admin"
-SCOPES = frozenset({PREDICT, FEEDBACK, PIN, ADMIN})
+PREDICT, FEEDBACK, PIN, ALERTS, ADMIN = "predict", "feedback", "pin", "alerts", "admin"
+SCOPES = frozenset({PREDICT, FEEDBACK, PIN, ALERTS, ADMIN})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 MOST_CLIENTS = 10_000  # whose rates are remembered
 
@@ -87,12 +87,40 @@ class RateLimit:
         if self._rate <= 0:
             return 0.0
         left, since = self._buckets.pop(who, (self._burst, now))
-        left = min(self._burst, left + (now - since) * self._rate)
+        # A clock that goes back takes nothing away.
+        left = min(self._burst, left + max(now - since, 0.0) * self._rate)
         allowed = left >= 1.0
         self._buckets[who] = (left - 1.0 if allowed else left, now)
         if len(self._buckets) > MOST_CLIENTS:  # the one not heard of for longest
             del self._buckets[next(iter(self._buckets))]
         return 0.0 if allowed else (1.0 - left) / self._rate
+
+
+class TooOftenError(RequestError):
+    """More requests than [serving] rate_limit lets through; the next would be in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(429, "too many requests")
+        self.seconds = seconds
+
+
+class Admission:
+    """What every request for an answer passes, over HTTP and gRPC alike."""
+
+    def __init__(self, access: Access, limit: RateLimit) -> None:
+        self._access = access
+        self._limit = limit
+
+    def admit(self, request: Request, scope: str, now: float) -> Caller:
+        """`now`: seconds of a monotonic clock.
+
+        Raises `RequestError` as `Access.caller`, and `TooOftenError`. Without a key, the address
+        that a request came from is who sent it.
+        """
+        caller = self._access.caller(request, scope)
+        if wait := self._limit.take(caller.name or request.client, now):
+            raise TooOftenError(wait)
+        return caller
 
 
 def require_keys(settings: ServingSettings) -> None:
@@ -122,3 +150,20 @@ def _token(request: Request) -> bytes:
     if bearer[:7].lower() == b"bearer ":
         return bearer[7:].strip()
     return request.headers.get(b"x-api-key", b"")
+
+
+def token_with(settings: ServingSettings, scope: str) -> str:
+    """The token of a key that may do something, for Penstock's own requests; empty: none is set.
+
+    Raises `SettingsError` when keys are set, and none has the scope.
+    """
+    for number, key in enumerate(settings.keys, start=1):
+        _, scopes, token = _parts(key.get_secret_value(), number)
+        if scope in scopes or ADMIN in scopes:
+            return token
+    if settings.keys:
+        raise SettingsError(
+            f"no key of [serving] keys has the scope {scope!r}",
+            hint=f"add NAME:{scope}:TOKEN to PENSTOCK_SERVING_KEYS",
+        )
+    return ""

@@ -31,6 +31,8 @@ class GatewayConfig(Record):
     settings: ServingSettings
     state: str = ""  # URL of the state database; empty: SQLite in the folder
     ahead: Ahead | None = None
+    worker: int = 0  # 0: the lead, or the only process
+    lead: int = 0  # of a worker: the process without which it ends
 
     def plain(self) -> dict[str, Any]:
         """Values of JSON, secrets included."""

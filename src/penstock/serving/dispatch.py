@@ -16,7 +16,10 @@ from typing import Any
 from penstock.serving.access import PIN, Access
 from penstock.serving.http_server.messages import Request, RequestError, given_id
 from penstock.serving.live import Live, LiveRelease
-from penstock.serving.prediction_log.rows import Row
+from penstock.serving.observations.pairs import Answer, Pair
+from penstock.serving.observations.writer import Observer
+from penstock.serving.prediction_ids import written
+from penstock.serving.prediction_log.rows import ALONE, GIVEN, Row
 from penstock.serving.prediction_log.writer import LogWriter
 from penstock.serving.protocols.asked import Asked, Context, Protocol
 from penstock.serving.replicas.frames import (
@@ -29,9 +32,11 @@ from penstock.serving.replicas.frames import (
     decode_answer,
 )
 from penstock.serving.replicas.pool import Failure
+from penstock.serving.routing.buckets import hash_of
 from penstock.serving.routing.routes import Route
 from penstock.serving.routing.table import CHAMPION, PINNED, SHADOW
 from penstock.serving.tracing import Tracing
+from penstock.state.first_events import EXPOSED
 
 PIN_HEADER = b"x-penstock-release"
 WITHOUT_STAND_IN = (CHAMPION, PINNED)  # arms whose requests no other release answers
@@ -55,6 +60,7 @@ class Dispatcher:
         live: Live,
         access: Access,
         log: LogWriter,
+        observer: Observer,
         *,
         ack_after_log: bool,
         mirror_open: int,
@@ -63,6 +69,7 @@ class Dispatcher:
     ) -> None:
         self.live = live
         self.log = log
+        self.observer = observer
         self.mirrored = Mirrored()
         self.ack_after_log = ack_after_log
         self.patience = patience  # seconds that an answer may wait for its row
@@ -74,26 +81,46 @@ class Dispatcher:
 
     def handle(self, request: Request, protocol: Protocol, named: str = "") -> None:
         """Answers a prediction request. `named` is a release that its path asks for."""
-        exchange = Exchange(self, request, protocol, f"{self._prefix}{next(self._numbers):08x}")
+        token = f"{self.live.salt_tag}{self._prefix}{next(self._numbers):08x}"
+        exchange = Exchange(self, request, protocol, token)
         try:
             exchange.begin(named)
         except RequestError as error:
             exchange.refuse(error.status, "request", error.message, error.field)
 
-    def route(self, request: Request, named: str, unit: str) -> Route:
-        """Raises `RequestError` when nothing is live, or not what was asked for."""
+    def route(self, request: Request, named: str, token: str) -> tuple[Route, str]:
+        """Where a request goes, and what its answer counts for: see `Row.counts_for`.
+
+        `token` is its unit where it names none. Raises `RequestError` when nothing is live, or not
+        what was asked for.
+        """
         router = self.live.router
         if router is None or self.live.units is None:
             raise RequestError(503, "no release is live")
         wanted = named or request.header(PIN_HEADER)
         if wanted:
-            if not self._access.open and not named:
-                self._access.caller(request, PIN)
             pinned = router.pinned(wanted)
+            # To name the version that answers everybody is to ask for nothing.
+            if not named or (pinned is not None and pinned.release != router.table.champion):
+                self._access.caller(request, PIN)
             if pinned is None:
                 raise RequestError(404, f"no release {wanted!r} is live here")
-            return pinned
-        return router.route(self.live.units.read(request) or unit, time.time())
+            return pinned, ""
+        now = time.time()
+        unit = self.live.units.read(request)
+        if not unit:
+            return router.route(token, now), ALONE
+        route = router.route(unit, now)
+        if self.live.tracked and route.epoch:
+            self._expose(route, unit, now)
+        return route, GIVEN
+
+    def _expose(self, route: Route, unit: str, now: float) -> None:
+        """Records the first request of a unit."""
+        first = self.observer.first_events
+        if not first.knows(route.epoch, EXPOSED, route.unit):
+            lasting = f"{hash_of(self.live.endpoint, unit):016x}"
+            first.note(route.epoch, EXPOSED, route.unit, route.arm, int(now), lasting)
 
     def mirror(self, exchange: Exchange) -> None:
         """Asks the shadow the same, after the answer has left. Nobody waits for it."""
@@ -102,6 +129,8 @@ class Dispatcher:
             return
         if release.pool.open >= self._mirror_open:
             self.mirrored.dropped += 1
+            epoch = exchange.route.epoch
+            self.observer.paired(Pair(release.spec.id, epoch, dropped=True))
             return
         self.mirrored.sent += 1
         Shadow(self, exchange, release).begin()
@@ -115,36 +144,45 @@ class Exchange:
         "answered",
         "asked",
         "at_ns",
-        "context_id",
+        "counts_for",
+        "ended",
+        "given_id",
         "parsed",
         "prediction_id",
         "protocol",
         "release",
         "request",
         "route",
+        "token",
     )  # fmt: skip
 
-    def __init__(
-        self, home: Dispatcher, request: Request, protocol: Protocol, prediction_id: str
-    ) -> None:
+    def __init__(self, home: Dispatcher, request: Request, protocol: Protocol, token: str) -> None:
         self._home = home
         self.request = request
         self.protocol = protocol
-        self.prediction_id = prediction_id
+        self.token = token
+        self.prediction_id = written("", token)  # until its unit is known
         self.at_ns = time.time_ns()
         self.route = NOWHERE
         self.release: LiveRelease | None = None
         self.asked: Asked | None = None
         self.answered: Answered | None = None
-        self.parsed = request.arrived
-        self.context_id = given_id(request.headers) or prediction_id
+        self.parsed = self.ended = request.arrived
+        self.counts_for = ""
+        self.given_id = given_id(request.headers)
+
+    @property
+    def context_id(self) -> str:
+        """What the request is called: as the client says, or as the prediction."""
+        return self.given_id or self.prediction_id
 
     def begin(self, named: str) -> None:
         """Routes, understands and asks. Raises `RequestError`."""
         home = self._home
         if not home.log.healthy:
             raise RequestError(503, "predictions cannot be logged at the moment")
-        self.route = home.route(self.request, named, self.prediction_id)
+        self.route, self.counts_for = home.route(self.request, named, self.token)
+        self.prediction_id = written(self.route.unit, self.token)
         self._ask(home.live.releases[self.route.release])
 
     def _ask(self, release: LiveRelease) -> None:
@@ -174,6 +212,7 @@ class Exchange:
         context = Context(
             self.prediction_id, self.context_id, target.model, target.version, target.release
         )
+        self.ended = time.perf_counter()
         try:
             self.answered = decode_answer(outcome.body)
             data = self.asked.render(self.answered, context)
@@ -196,7 +235,8 @@ class Exchange:
         if champion not in live.releases or failure.error == "timeout":
             return False
         self._home.log.append(self._row(failure.status, failure.error))
-        self.route = Route(champion, CHAMPION, self.route.unit, "")
+        self.route = Route(champion, CHAMPION, self.route.unit, "", self.route.epoch)
+        self.counts_for = ""  # it was not the unit that chose this arm
         try:
             self._ask(live.releases[champion])
         except RequestError as error:
@@ -296,6 +336,19 @@ class Shadow:
             release=self._release.spec.id, begun=self._begun,
         )  # fmt: skip
         self._home.log.append(row)
+        self._home.observer.paired(self._pair(answered, row.total_us))
+
+    def _pair(self, answered: Answered | None, took_us: int) -> Pair:
+        """With what the primary said, which its exchange has kept until now."""
+        primary = self._primary
+        said = primary.answered
+        before, after = None, None
+        if said is not None:
+            span = int(1e6 * (primary.ended - primary.request.arrived))
+            before = Answer(said.outputs, said.width, span)
+        if answered is not None:
+            after = Answer(answered.outputs, answered.width, took_us)
+        return Pair(self._release.spec.id, primary.route.epoch, before, after)
 
 
 def row_of(
@@ -338,6 +391,8 @@ def row_of(
         release or exchange.route.release,
         arm,
         exchange.route.unit,
+        exchange.route.epoch,
+        exchange.counts_for if begun is None else "",
         request=request.body,
         parse_us=parse,
         total_us=total,

@@ -46,7 +46,8 @@ def routes_document(live: Live) -> dict[str, Any]:
         "arms": {arm.name: arm.release for arm in table.arms},
         "mirror": table.mirror.model_dump() if table.mirror else None,
         "holdback": table.holdback,
-        "lease_until": table.lease_until,
+        "lease_until": live.router.lease_until,
+        "epoch": table.epoch,
         "releases": {
             name: {
                 "model": release.spec.model,
@@ -175,10 +176,30 @@ def _schemas(release: LiveRelease) -> dict[str, Any]:
         "Predictions": _object({"predictions": {"type": "array"}}, more=True),
         "Infer": _object({"inputs": {"type": "array", "items": tensor}}, more=True),
         "Inferred": _object({"model_name": text, "outputs": {"type": "array"}}, more=True),
-        "Feedback": {
-            **_object({"prediction_id": text, "label": {"type": ["number", "boolean", "string"]}}),
-        },
+        "Feedback": _feedback(),
         "Accepted": _object({"accepted": {"type": "integer"}}),
+    }
+
+
+def _feedback() -> dict[str, Any]:
+    text, value = {"type": "string"}, {"type": ["number", "boolean", "string"]}
+    return {
+        "type": "object",
+        "properties": {
+            "prediction_id": text,
+            "unit": {"type": ["string", "integer"]},
+            "unit_hash": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "metric": {"type": "string", "default": "label"},
+            "value": value,
+            "label": value,
+            "row": {"type": "integer", "minimum": 0},
+            "id": text,
+            "at": {"type": "string", "format": "date-time"},
+            "source": text,
+            "replace": {"type": "boolean", "default": False},
+        },
+        "oneOf": [{"required": [name]} for name in ("prediction_id", "unit", "unit_hash")],
+        "additionalProperties": False,
     }
 
 

@@ -110,17 +110,32 @@ def serve_table(
     return _wait_until_live(place, revision, settings)
 
 
-def publish(place: Place, table: RoutingTable, expected: int | None = None) -> int:
+def publish(
+    place: Place,
+    table: RoutingTable,
+    expected: int | None = None,
+    *,
+    lease_until: datetime | None = None,
+    fence: int | None = None,
+) -> int:
     """Writes a routing table, which all gateways of the endpoint will follow; its revision.
 
-    Raises `ConflictError` when `expected` is given and is not the revision of the present one.
+    Raises `ConflictError` when `expected` is given and is not the revision of the present one, and
+    `StaleError` when `fence` is smaller than the present one's: see `state.routes.publish`.
     """
     engine = place.engine()
     if expected is None:
         expected = routes.revision_of(engine, place.name)
     document = table.model_dump(mode="json")
     return routes.publish(
-        engine, place.name, document, expected=expected, actor=place.actor, at=datetime.now(UTC)
+        engine,
+        place.name,
+        document,
+        expected=expected,
+        actor=place.actor,
+        at=datetime.now(UTC),
+        lease_until=lease_until,
+        fence=fence,
     )
 
 
@@ -176,9 +191,9 @@ def serve(place: Place, settings: ServingSettings) -> None:
 
     It serves the routing table that was published last.
     """
-    from penstock.serving import gateway
+    from penstock.serving import main
 
-    gateway.run(place.config(settings))
+    main.run(place.config(settings))
 
 
 def _wait_until_live(place: Place, revision: int, settings: ServingSettings) -> EndpointStatus:
@@ -207,7 +222,7 @@ def _start_gateway(endpoint: EndpointFolder, config: GatewayConfig) -> subproces
     """In a session of its own: it outlives the command that deployed."""
     with endpoint.gateway_log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.serving.gateway"],
+            [sys.executable, "-m", "penstock.serving.main"],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

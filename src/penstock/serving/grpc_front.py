@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ServingError
-from penstock.serving.access import PREDICT, Access
+from penstock.serving.access import PREDICT, Admission
 from penstock.serving.dispatch import Dispatcher
 from penstock.serving.http_server.messages import Request, RequestError
 from penstock.serving.protocols.asked import Asked, Context, Protocol, Target
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def serve_grpc(
-    settings: ServingSettings, dispatcher: Dispatcher, access: Access
+    settings: ServingSettings, dispatcher: Dispatcher, admission: Admission
 ) -> Listening | None:
     """Listens on [serving] grpc_port; None where that is not set. Raises `ServingError`."""
     if settings.grpc_port is None:
@@ -35,7 +35,7 @@ async def serve_grpc(
         ) from error
     live = dispatcher.live
     service = GrpcService(
-        Calls(dispatcher, access).ask, lambda: True, lambda: live.ready, live.served
+        Calls(dispatcher, admission).ask, lambda: True, lambda: live.ready, live.served
     )
     body = int(settings.max_body_mb * 1_000_000)
     credentials = _credentials(settings)
@@ -45,9 +45,9 @@ async def serve_grpc(
 class Calls:
     """Turns calls into requests, and answers back into messages."""
 
-    def __init__(self, dispatcher: Dispatcher, access: Access) -> None:
+    def __init__(self, dispatcher: Dispatcher, admission: Admission) -> None:
         self._dispatcher = dispatcher
-        self._access = access
+        self._admission = admission
 
     async def ask(
         self,
@@ -55,9 +55,9 @@ class Calls:
         version: str,
         inputs_to_asked: Callable[[Target], Asked],
         metadata: Mapping[str, str],
+        client: str,
     ) -> tuple[Answered, Context]:
-        """Raises `RequestError`."""
-        wanted = self._dispatcher.live.wanted(target_name, version)
+        """Raises `RequestError`. `client` is the address of the other side."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         call = _Call(inputs_to_asked)
         headers = {key.lower().encode(): value.encode() for key, value in metadata.items()}
@@ -67,8 +67,9 @@ class Calls:
                 ended.set_result(None)
 
         arrived = time.perf_counter()
-        request = Request(b"POST", b"/grpc", b"", headers, b"", "", arrived, respond)
-        self._access.caller(request, PREDICT)
+        request = Request(b"POST", b"/grpc", b"", headers, b"", client, arrived, respond)
+        self._admission.admit(request, PREDICT, time.monotonic())
+        wanted = self._dispatcher.live.wanted(target_name, version)
         protocol = Protocol("grpc", call.parse, call.refuse)
         self._dispatcher.handle(request, protocol, wanted)
         await ended

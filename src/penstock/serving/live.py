@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.serving.http_server.messages import RequestError
+from penstock.serving.prediction_ids import salt_tag
 from penstock.serving.protocols.asked import Target
 from penstock.serving.protocols.open_inference_documents import Served
 from penstock.serving.release import ReleaseSpec
@@ -53,6 +55,10 @@ class Live:
     router: Router | None = None
     units: UnitReader | None = None
     releases: dict[str, LiveRelease] = field(default_factory=dict)
+    salt_tag: str = "0000"  # of the ids of predictions
+    tracked: str = ""  # the epoch, where the first request of each unit is recorded
+    rollout: str = ""
+    rollout_since: float = 0.0  # when this gateway began to serve it, in seconds since 1970
     draining: bool = False
 
     @property
@@ -94,7 +100,13 @@ class Live:
         return "" if not version and model == self.served()[0].name else release
 
     def swap(self, revision: int, router: Router, releases: dict[str, LiveRelease]) -> None:
+        table = router.table
         self.revision = revision
-        self.units = UnitReader(router.table.unit)
+        self.units = UnitReader(table.unit)
         self.releases = releases
+        self.salt_tag = salt_tag(table.salted)
+        self.tracked = table.epoch if table.track_units else ""
+        rollout = table.epoch.partition("/")[0]
+        if rollout != self.rollout:
+            self.rollout, self.rollout_since = rollout, time.time()
         self.router = router

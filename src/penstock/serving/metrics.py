@@ -19,6 +19,7 @@ from penstock.serving.http_server.connection import Server
 from penstock.serving.live import Live
 from penstock.serving.observations.counts import ArmKey, Counts
 from penstock.serving.prediction_log.writer import LogWriter
+from penstock.serving.shared_metrics import SharedMetrics
 from penstock.stats.histograms import upper_edge
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,7 +27,7 @@ LABELS = ("endpoint", "release", "arm")
 
 
 class Metrics:
-    """A collector of this gateway process alone."""
+    """A collector of this gateway process; `exposition` tells of all that share its port."""
 
     def __init__(
         self,
@@ -35,18 +36,27 @@ class Metrics:
         mirrored: Mirrored,
         log: LogWriter,
         server: Server,
+        shared: SharedMetrics | None = None,
     ) -> None:
         self._live = live
         self._totals = totals
         self._mirrored = mirrored
         self._log = log
         self._server = server
+        self._shared = shared
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def exposition(self) -> tuple[bytes, bytes]:
         """The text, and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST.encode()
+        text = self.own()
+        if self._shared is not None:
+            text = self._shared.of_all(text)
+        return text, CONTENT_TYPE_LATEST.encode()
+
+    def own(self) -> bytes:
+        """The text of this process alone."""
+        return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client."""

@@ -58,6 +58,10 @@ class EndpointFolder:
     """Where an endpoint keeps its files."""
 
     path: Path
+    worker: int = 0  # whose status is meant
+
+    def of_worker(self, number: int) -> EndpointFolder:
+        return EndpointFolder(self.path, number)
 
     @property
     def table_file(self) -> Path:
@@ -75,7 +79,12 @@ class EndpointFolder:
 
     @property
     def status_file(self) -> Path:
-        return self.path / "status.json"
+        return self.workers / f"{self.worker}.json" if self.worker else self.path / "status.json"
+
+    @property
+    def workers(self) -> Path:
+        """What further gateway processes say, each in a file of its own."""
+        return self.path / "workers"
 
     @property
     def lock_file(self) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from penstock.registry.reference import read_reference
+from penstock.serving.compatibility import check_arms
 from penstock.serving.live import LiveRelease
 from penstock.serving.release import EndpointFolder, ReleaseSpec
 from penstock.serving.replicas.launcher import Launcher
@@ -40,7 +41,8 @@ class Releases:
     async def prepared(self, table: RoutingTable) -> dict[str, LiveRelease]:
         """All releases of a table, each with its replicas ready; those that run already are kept.
 
-        Raises `PenstockError` when one does not start; then none was started.
+        Raises `PenstockError` when one does not start, or does not fit the others; then none was
+        started.
         """
         started: list[LiveRelease] = []
         try:
@@ -48,12 +50,13 @@ class Releases:
                 running = self._live.get(spec.id)
                 if running is None or running.spec != spec:
                     started.append(await self._started(spec))
+            fresh = {one.spec.id: one for one in started}
+            found = {name: fresh.get(name) or self._live[name] for name in table.releases}
+            check_arms(table, found)
         except BaseException:
             for one in started:
                 await one.pool.close()
             raise
-        fresh = {one.spec.id: one for one in started}
-        found = {name: fresh.get(name) or self._live[name] for name in table.releases}
         for one in started:
             self._described(one)
         return found

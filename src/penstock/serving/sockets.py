@@ -9,15 +9,23 @@ import ssl
 from penstock.errors import ServingError
 from penstock.settings import ServingSettings
 
+BACKLOG = 2048
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any free one. Raises `ServingError`."""
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """The socket of a port; 0 takes any free one. Raises `ServingError`.
+
+    It listens, unless it is `shared` by several processes: each listens when it can answer.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        if not shared:
+            listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -11,10 +11,10 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from penstock.serving.access import ADMIN, FEEDBACK, PREDICT, Access, RateLimit
+from penstock.serving.access import ADMIN, FEEDBACK, PREDICT, Admission, TooOftenError
 from penstock.serving.dispatch import Dispatcher
 from penstock.serving.documents import openapi, release_document, routes_document
-from penstock.serving.feedback import FeedbackLog
+from penstock.serving.feedback_log import FeedbackLog
 from penstock.serving.http_server.messages import (
     Request,
     RequestError,
@@ -56,16 +56,14 @@ class Surface:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        access: Access,
-        limit: RateLimit,
+        admission: Admission,
         feedback: FeedbackLog,
         lookups: Lookups,
         metrics: Metrics,
     ) -> None:
         self._live = dispatcher.live
         self._dispatcher = dispatcher
-        self._access = access
-        self._limit = limit
+        self._admission = admission
         self._feedback = feedback
         self._lookups = lookups
         self._metrics = metrics
@@ -103,19 +101,10 @@ class Surface:
                 _refuse_method(request, route)
                 return
             if route.scope:
-                caller = self._access.caller(request, route.scope)
-                self._within_limit(caller.name or request.client)
+                self._admission.admit(request, route.scope, time.monotonic())
             route.handler(request)
         except RequestError as error:
             self._refuse(request, error)
-        except _TooOftenError as error:
-            wait = str(max(1, round(error.seconds + 0.5)))
-            headers = {"retry-after": wait, **id_header(request.headers)}
-            request.respond(error_answer(429, "too many requests", None, headers))
-
-    def _within_limit(self, who: str) -> None:
-        if wait := self._limit.take(who, time.monotonic()):
-            raise _TooOftenError(wait)
 
     def _refuse(self, request: Request, error: RequestError) -> None:
         headers = id_header(request.headers)
@@ -123,6 +112,8 @@ class Surface:
             headers["www-authenticate"] = "Bearer"
         elif error.status == 503:
             headers["retry-after"] = "1"
+        elif isinstance(error, TooOftenError):
+            headers["retry-after"] = str(max(1, round(error.seconds + 0.5)))
         protocol = self._protocol_of(request.path)
         if protocol is None:
             request.respond(error_answer(error.status, error.message, error.field, headers))
@@ -173,12 +164,6 @@ class Surface:
 
     def _json_of(self, document: Callable[[Live], object]) -> Handler:
         return lambda request: request.respond(_json(document(self._live)))
-
-
-class _TooOftenError(Exception):
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
 
 
 def _given(document: Callable[[], bytes]) -> Handler:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from penstock.errors import PenstockError
+from penstock.errors import ConflictError
 from penstock.state.tables import gateways, routes, upsert
 
 
-class ConflictError(PenstockError):
-    """Somebody else changed the routing table in the meantime."""
+class StaleError(ConflictError):
+    """The table was made from an older state of things than the present one."""
 
 
 class Published(NamedTuple):
@@ -23,6 +23,15 @@ class Published(NamedTuple):
     document: dict[str, Any]
     written_at: datetime
     actor: str
+    lease_until: datetime | None = None  # None: it holds until the next one
+    fence: int = 0  # the ledger's entry that it was made from
+
+
+class Lease(NamedTuple):
+    """What changes most often: which table there is, and how long its arms hold."""
+
+    revision: int
+    until: datetime | None
 
 
 class Gateway(NamedTuple):
@@ -39,9 +48,15 @@ class Gateway(NamedTuple):
 
 def revision_of(engine: Engine, endpoint: str) -> int:
     """Of the routing table; 0 where there is none."""
-    query = select(routes.c.revision).where(routes.c.endpoint == endpoint)
+    return lease_of(engine, endpoint).revision
+
+
+def lease_of(engine: Engine, endpoint: str) -> Lease:
+    """The table's revision and lease; revision 0 where there is none."""
+    query = select(routes.c.revision, routes.c.lease_until).where(routes.c.endpoint == endpoint)
     with engine.connect() as connection:
-        return int(connection.execute(query).scalar() or 0)
+        row = connection.execute(query).first()
+    return Lease(0, None) if row is None else Lease(*row)
 
 
 def published(engine: Engine, endpoint: str) -> Published | None:
@@ -60,19 +75,31 @@ def publish(
     expected: int,
     actor: str,
     at: datetime,
+    lease_until: datetime | None = None,
+    fence: int | None = None,
 ) -> int:
     """Writes a routing table in place of revision `expected` (0: the first), and gives its own.
 
-    Raises `ConflictError` when another one was written meanwhile.
+    `fence` is the number of the ledger's last entry that the table was made from: one smaller than
+    that of the present table is refused, so that who was asleep undoes nothing. Without one,
+    nothing is compared, and the present one stays. Without `lease_until`, the table holds until
+    the next one.
+
+    Raises `ConflictError` when another one was written meanwhile, `StaleError` when the fence is
+    smaller.
     """
-    values = {
+    values: dict[str, Any] = {
         "revision": expected + 1,
         "document": document,
         "written_at": at,
         "actor": actor,
+        "lease_until": lease_until,
     }
+    if fence is not None:
+        values["fence"] = fence
     with engine.begin() as connection:
         if expected == 0:
+            values["revision"] = _first_revision(connection, endpoint)
             try:
                 connection.execute(insert(routes).values(endpoint=endpoint, **values))
             except IntegrityError as error:
@@ -80,22 +107,36 @@ def publish(
         else:
             change = update(routes).values(**values)
             change = change.where(routes.c.endpoint == endpoint, routes.c.revision == expected)
+            if fence is not None:
+                change = change.where(routes.c.fence <= fence)
             if connection.execute(change).rowcount != 1:
+                _refuse_stale(connection, endpoint, fence)
                 raise _conflict(endpoint)
-    return expected + 1
+    return int(values["revision"])
+
+
+def _first_revision(connection: Connection, endpoint: str) -> int:
+    """1; more where gateways serve a table of a database that was lost: theirs are not these."""
+    query = select(func.max(gateways.c.revision)).where(gateways.c.endpoint == endpoint)
+    return int(connection.execute(query).scalar() or 0) + 1
+
+
+def renew(engine: Engine, endpoint: str, revision: int, until: datetime | None) -> bool:
+    """Lets a table's arms hold until then; False when it is no longer the present one.
+
+    Gateways go on with the same table: nothing is swapped.
+    """
+    change = update(routes).values(lease_until=until)
+    change = change.where(routes.c.endpoint == endpoint, routes.c.revision == revision)
+    with engine.begin() as connection:
+        return connection.execute(change).rowcount == 1
 
 
 def endpoints(engine: Engine) -> list[tuple[str, Published]]:
     """All endpoints that were ever served, by name."""
     with engine.connect() as connection:
         rows = connection.execute(select(routes).order_by(routes.c.endpoint)).mappings().all()
-    return [
-        (
-            row["endpoint"],
-            Published(row["revision"], row["document"], row["written_at"], row["actor"]),
-        )
-        for row in rows
-    ]
+    return [(row["endpoint"], _published(row)) for row in rows]
 
 
 def say(engine: Engine, gateway: Gateway) -> None:
@@ -113,7 +154,18 @@ def gateways_of(engine: Engine, endpoint: str) -> list[Gateway]:
 
 
 def _published(row: Any) -> Published:
-    return Published(row["revision"], row["document"], row["written_at"], row["actor"])
+    return Published(**{name: row[name] for name in Published._fields})
+
+
+def _refuse_stale(connection: Connection, endpoint: str, fence: int | None) -> None:
+    query = select(routes.c.fence, routes.c.actor).where(routes.c.endpoint == endpoint)
+    row = connection.execute(query).first()
+    if row is not None and fence is not None and row.fence > fence:
+        raise StaleError(
+            f"the routing table of {endpoint} was made by {row.actor} from entry {row.fence} of the"
+            f" ledger; this one from entry {fence}",
+            hint="read the ledger again, and decide anew",
+        )
 
 
 def _conflict(endpoint: str) -> ConflictError:

@@ -8,20 +8,24 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Connection,
     DateTime,
+    Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0002"  # the newest migration
+REVISION = "0003"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -92,6 +96,11 @@ ledger = Table(
     Column("run_id", String(256)),
     Column("reason", Text, nullable=False),
     Column("details", JSON, nullable=False),
+    # The thing whose story the entry goes on with, such as a rollout, and its place there from 1:
+    # of two who write the same step, one is refused.
+    Column("stream", String(128), nullable=False, server_default=""),
+    Column("position", Integer),
+    Index("ledger_stream_position", "stream", "position", unique=True),
 )
 
 routes = Table(
@@ -102,6 +111,8 @@ routes = Table(
     Column("document", JSON, nullable=False),  # the routing table
     Column("written_at", UtcDateTime, nullable=False),
     Column("actor", String(128), nullable=False),
+    Column("lease_until", UtcDateTime),  # null: it holds until the next one
+    Column("fence", Integer, nullable=False, server_default="0"),  # of the ledger, see `publish`
 )
 
 gateways = Table(
@@ -120,11 +131,110 @@ observations = Table(
     "observations",
     metadata,
     Column("endpoint", String(64), primary_key=True),
+    Column("epoch", String(96), primary_key=True),  # of the routing table, rollout/stage
     Column("release", String(128), primary_key=True),
     Column("arm", String(32), primary_key=True),
     Column("gateway", String(128), primary_key=True),
     Column("second", Integer, primary_key=True),  # since 1970, UTC; when the answers were given
     Column("counts", JSON, nullable=False),  # sums and histograms that add
+)
+
+# The same summed up, so that reading days of a rollout costs no more than reading minutes.
+observation_sums = Table(
+    "observation_sums",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("epoch", String(96), primary_key=True),
+    Column("release", String(128), primary_key=True),
+    Column("arm", String(32), primary_key=True),
+    Column("gateway", String(128), primary_key=True),
+    Column("since", Integer, primary_key=True),  # the second in which the sum begins
+    Column("until", Integer, nullable=False),  # the last second that is in it
+    Column("counts", JSON, nullable=False),
+)
+
+# The first bad event, or the first exposure, of each unit in each rollout.
+first_events = Table(
+    "first_events",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("rollout", String(64), primary_key=True),
+    Column("metric", String(64), primary_key=True),  # error, slow, exposed, event:NAME
+    Column("unit", String(16), primary_key=True),  # its hash, as the rollout's tables have it
+    Column("stage", Integer, nullable=False),
+    Column("arm", String(32), nullable=False),
+    Column("second", Integer, nullable=False),  # since 1970, UTC
+    Column("gateway", String(128), nullable=False),
+    Column("lasting", String(16), nullable=False),  # its hash over all rollouts; empty: not known
+)
+
+# How many rows each gateway added above.
+first_event_counts = Table(
+    "first_event_counts",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("rollout", String(64), primary_key=True),
+    Column("stage", Integer, primary_key=True),
+    Column("metric", String(64), primary_key=True),
+    Column("arm", String(32), primary_key=True),
+    Column("gateway", String(128), primary_key=True),
+    Column("units", Integer, nullable=False),
+)
+
+# What became of predictions and units.
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("endpoint", String(64), primary_key=True),
+    Column("subject", String(128), primary_key=True),  # a prediction's id, or a unit's hash
+    Column("metric", String(64), primary_key=True),
+    Column("event", String(128), primary_key=True),  # which of the subject's: row, id or moment
+    Column("unit", String(16), nullable=False),  # its hash
+    Column("value", Float),  # null where it is a text
+    Column("text", Text),
+    Column("second", Integer, nullable=False),  # since 1970, UTC; when it happened
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("replaces", Boolean, nullable=False),  # what was told before was wrong
+    Index("outcomes_unit", "endpoint", "unit", "metric"),
+)
+
+# An index of the rollouts: what they are is told by their entries in the ledger.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("endpoint", String(64), nullable=False, index=True),
+    Column("status", String(32), nullable=False),
+    Column("live", Boolean, nullable=False),  # whether it has not ended
+    # Of the entry in its stream up to which all that follows was done.
+    Column("position", Integer, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(
+        "rollouts_one_live",
+        "endpoint",
+        unique=True,
+        sqlite_where=text("live"),
+        postgresql_where=text("live"),
+    ),
+)
+
+controllers = Table(
+    "controllers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),  # host and process
+    Column("until", UtcDateTime, nullable=False),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the model that no rollout may take again
+    Column("model", String(256), nullable=False),  # name@version
+    Column("reason", Text, nullable=False),
+    Column("rollout", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 

@@ -136,7 +136,7 @@ NEARLY = st.one_of(
     st.tuples(
         st.just("/feedback"),
         st.fixed_dictionaries(
-            {"prediction_id": ODD | st.just("p"), "label": ODD},
+            {"prediction_id": ODD | st.just("0123456789abcdef-" + "0" * 28), "label": ODD},
             optional={"row": ODD, "at": ODD, "source": ODD, "replace": ODD},
         ),
     ),

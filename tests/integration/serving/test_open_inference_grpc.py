@@ -37,9 +37,12 @@ async def ask(
     version: str,
     inputs_to_asked: Callable[[Target], Asked],
     metadata: Mapping[str, str],
+    client: str,
 ) -> tuple[Answered, Context]:
     if "answer-with" in metadata:
         raise RequestError(int(metadata["answer-with"]), "because 東 " + "x" * 100_000)
+    if client != "127.0.0.1":
+        raise ValueError(client)
     if target_name == "broken":
         raise ZeroDivisionError("a secret")
     wanted = (target_name, version or "2")

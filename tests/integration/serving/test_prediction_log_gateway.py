@@ -279,39 +279,44 @@ def test_feedback_is_kept_by_prediction_and_row(served: Gateway) -> None:
     assert (one.body, more.body) == ({"accepted": 1}, {"accepted": 2})
 
     found = read(served.folder / "feedback")
-    assert found[first["prediction_id"], 0].label == 1
-    assert found[first["prediction_id"], 1].label == 0.25
-    assert found[first["prediction_id"], 1].source == "crm"
-    assert found[second["prediction_id"], 0].at == datetime(2026, 3, 1, tzinfo=UTC)
+    assert found[first["prediction_id"], "label", "0"].value == 1
+    assert found[first["prediction_id"], "label", "1"].value == 0.25
+    assert found[first["prediction_id"], "label", "1"].source == "crm"
+    assert found[second["prediction_id"], "label", "0"].at == datetime(2026, 3, 1, tzinfo=UTC)
 
     served.ask("/feedback", told[0] | {"label": 0, "replace": True})
-    assert read(served.folder / "feedback")[first["prediction_id"], 0].label == 0
+    assert read(served.folder / "feedback")[first["prediction_id"], "label", "0"].value == 0
     # And it is about predictions that the log has.
     rows = served.rows_of([first["prediction_id"], second["prediction_id"]])
-    assert {(row["prediction_id"], row["row_index"]) for row in rows} >= set(found)
+    there = {(row["prediction_id"], str(row["row_index"])) for row in rows}
+    assert there >= {(thing.subject, thing.event) for thing in found}
+
+
+ID = "0123456789abcdef-" + "0" * 28
 
 
 @pytest.mark.parametrize(
     ("document", "status"),
     [
-        pytest.param({"prediction_id": "p"}, 400, id="no label"),
-        pytest.param({"prediction_id": "p", "label": None}, 400, id="null"),
-        pytest.param({"prediction_id": "p", "label": [1]}, 400, id="a list"),
+        pytest.param({"prediction_id": ID}, 400, id="no label"),
+        pytest.param({"prediction_id": ID, "label": None}, 400, id="null"),
+        pytest.param({"prediction_id": ID, "label": [1]}, 400, id="a list"),
         pytest.param({"prediction_id": "", "label": 1}, 400, id="no id"),
+        pytest.param({"prediction_id": "p", "label": 1}, 400, id="no id of a prediction"),
         pytest.param({"prediction_id": "x" * 129, "label": 1}, 400, id="a long id"),
-        pytest.param({"prediction_id": "p", "label": 1, "row": -1}, 400, id="a negative row"),
-        pytest.param({"prediction_id": "p", "label": 1, "colour": 1}, 400, id="another field"),
-        pytest.param({"prediction_id": "p", "label": 1, "at": "yesterday"}, 400, id="no time"),
-        pytest.param({"prediction_id": "p", "label": 1, "at": "2026-03-01"}, 400, id="a day"),
+        pytest.param({"prediction_id": ID, "label": 1, "row": -1}, 400, id="a negative row"),
+        pytest.param({"prediction_id": ID, "label": 1, "colour": 1}, 400, id="another field"),
+        pytest.param({"prediction_id": ID, "label": 1, "at": "yesterday"}, 400, id="no time"),
+        pytest.param({"prediction_id": ID, "label": 1, "at": "2026-03-01"}, 400, id="a day"),
         pytest.param(
-            {"prediction_id": "p", "label": 1, "at": "2026-03-01T00:00:00"}, 400, id="no time zone"
+            {"prediction_id": ID, "label": 1, "at": "2026-03-01T00:00:00"}, 400, id="no time zone"
         ),
-        pytest.param(b'{"prediction_id": "p", "label": NaN}', 400, id="NaN"),
-        pytest.param(b'{"prediction_id": "p", "label": 1e999}', 400, id="infinity"),
-        pytest.param(b'{"prediction_id": "p", "label": %d}' % 10**300, 400, id="a huge number"),
+        pytest.param(b'{"unit": "u", "label": NaN}', 400, id="NaN"),
+        pytest.param(b'{"unit": "u", "label": 1e999}', 400, id="infinity"),
+        pytest.param(b'{"unit": "u", "label": %d}' % 10**300, 400, id="a huge number"),
         pytest.param([], 400, id="an empty list"),
         pytest.param(b"{", 400, id="not JSON"),
-        pytest.param([{"prediction_id": "p", "label": 1}] * 10_001, 413, id="too many"),
+        pytest.param([{"prediction_id": ID, "label": 1}] * 10_001, 413, id="too many"),
     ],
 )
 def test_what_is_no_feedback_is_refused_and_not_kept(
@@ -327,19 +332,20 @@ def test_what_is_no_feedback_is_refused_and_not_kept(
 FEEDBACK = """
 import os, resource, sys
 from pathlib import Path
-from penstock.serving.feedback import FeedbackLog, read
-from penstock.serving.http_server.messages import Request, RequestError
+from penstock.serving.feedback import read
+from penstock.serving.feedback_log import FeedbackLog
+from penstock.serving.http_server.messages import RequestError
 
-folder, answers = Path(sys.argv[1]), []
-log = FeedbackLog(folder)
+folder = Path(sys.argv[1])
+log = FeedbackLog(folder, "staging")
 
 def tell(name):
-    body = b'{"prediction_id": "%s", "label": 1}' % name.encode()
+    body = b'{"unit": "u", "id": "%s", "value": 1}' % name.encode()
     try:
-        log.handle(Request(b"POST", b"/feedback", b"", {}, body, "", 0.0, answers.append))
+        log.keep(body)
     except RequestError as error:
         return error.status
-    return int(answers[-1].split()[1])
+    return 202
 
 most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 said = {"a": tell("a")}
@@ -348,7 +354,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, most))  # 20 bytes are lef
 said["b"] = tell("b")
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 said["c"] = tell("c")
-kept = {key[0] for key in read(folder)}
+kept = {thing.event for thing in read(folder)}
 assert said == {"a": 202, "b": 503, "c": 202}, said
 assert kept == {"a", "c"}, kept
 """
@@ -365,9 +371,9 @@ def test_feedback_on_a_disk_that_fills_up_is_not_acknowledged(tmp_path: Path) ->
 def test_feedback_survives_a_kill(durable: Gateway) -> None:
     accepted = []
     for number in range(50):
-        told = {"prediction_id": f"p{number}", "label": number}
+        told = {"unit": "u", "id": f"e{number}", "value": number}
         if durable.ask("/feedback", told).status == 202:
-            accepted.append((f"p{number}", 0))
+            accepted.append(f"e{number}")
     os.kill(durable.pid, signal.SIGKILL)
     assert len(accepted) == 50
-    assert set(read(durable.folder / "feedback")) == set(accepted)
+    assert {thing.event for thing in read(durable.folder / "feedback")} == set(accepted)

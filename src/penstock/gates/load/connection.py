@@ -10,11 +10,12 @@ import httptools
 
 SHOWN = 200  # bytes of an answer that is not 200
 
-# What can become of a request without an answer, by the names that Python's clients give it.
-REFUSED = "ClientConnectorError"
-LOST = "ServerDisconnectedError"
-TIMEOUT = "TimeoutError"
-NOT_HTTP = "InvalidResponse"
+# What can become of a request without an answer, as the report says it.
+REFUSED = "connection refused"
+UNREACHED = "no connection"  # for any other reason
+LOST = "connection lost"
+TIMEOUT = "no answer in time"
+NOT_HTTP = "not HTTP"
 
 
 class Home(Protocol):

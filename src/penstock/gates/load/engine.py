@@ -16,7 +16,7 @@ from functools import partial
 from time import perf_counter_ns
 
 from penstock.errors import UsageError
-from penstock.gates.load.connection import REFUSED, TIMEOUT, Connection
+from penstock.gates.load.connection import REFUSED, TIMEOUT, UNREACHED, Connection
 from penstock.gates.load.pacing import Pacer
 from penstock.gates.load.plan import LoadPlan, connections_of, requests_bytes, requests_of
 from penstock.gates.load.tally import TICK, Counts, Seen, Tally
@@ -191,8 +191,8 @@ class Load:
         tried = await asyncio.gather(*(self._connect() for _ in range(count)))
         return sum(error is not None for error in tried)
 
-    async def _connect(self) -> str | None:
-        """None, or why there is no connection."""
+    async def _connect(self) -> tuple[str, str] | None:
+        """None, or what became of the attempt and why."""
         address = self._plan.address
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -200,9 +200,11 @@ class Load:
                     partial(Connection, self), address.host, address.port, ssl=self._tls
                 )
         except TimeoutError:
-            return f"no connection after {CONNECT_TIMEOUT:g} s"
+            return UNREACHED, f"none after {CONNECT_TIMEOUT:g} s"
+        except ConnectionRefusedError as error:
+            return REFUSED, str(error)
         except OSError as error:
-            return str(error)
+            return UNREACHED, str(error)
         return None
 
     def _connect_again(self, pause: float) -> None:
@@ -220,7 +222,7 @@ class Load:
                 return
             if self._take(perf_counter_ns()) is not None:
                 self._busy += 1
-                self.failed(REFUSED, error)
+                self.failed(*error)
                 self._finish_if_over(perf_counter_ns())
             pause = PAUSE
 

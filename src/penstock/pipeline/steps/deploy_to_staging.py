@@ -43,7 +43,12 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
         STAGING,
         digest=version.digest,
         run_id=context.run_id,
-        details={"release": release.id, "model": version.label, "url": release.url},
+        details={
+            "release": release.id,
+            "model": version.label,
+            "url": release.url,
+            "spec": spec.model_dump(mode="json"),  # what a rollout to another endpoint starts from
+        },
     )
     versions.set_alias(project, version.name, versions.STAGING, version.version)
     return release

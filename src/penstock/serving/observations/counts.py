@@ -1,4 +1,4 @@
-"""Counts of one endpoint's answers by release and arm, made from rows of the prediction log.
+"""Counts of one endpoint's answers by release, arm and epoch, made from rows of the prediction log.
 
 A row counts once it is in the log. Refused requests (HTTP 4xx) are the client's affair: they are
 counted, but are no errors of the arm. Predictions are counted in 20 equal bins from 0 to 1, and two
@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy
 
-from penstock.serving.prediction_log.rows import Row
+from penstock.serving.observations.pairs import PairCounts
+from penstock.serving.prediction_log.rows import ALONE, Row
 from penstock.stats.histograms import bin_of
 
 PREDICTION_BINS = 20
+NEVER = 1 << 62  # µs
 
 
 class ArmKey(NamedTuple):
@@ -25,6 +27,7 @@ class ArmKey(NamedTuple):
 
     release: str
     arm: str
+    epoch: str = ""  # of the routing table: rollout/stage
 
 
 class Counts(msgspec.Struct, omit_defaults=True):
@@ -42,44 +45,77 @@ class Counts(msgspec.Struct, omit_defaults=True):
     prediction_sum: float = 0.0
     prediction_squares: float = 0.0
     features: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)  # -1: missing
+    slow: int = 0  # answers that took longer than the table's `slow_us`
+    # Of them all, those of requests that are units of their own; the other units are counted by
+    # their first events.
+    own_requests: int = 0
+    own_errors: int = 0
+    own_slow: int = 0
+    cpu_us: int = 0  # that the release's replicas used
+    memory_bytes: int = 0  # of all its replicas of a gateway, at most
+    pairs: PairCounts | None = None  # of a shadow: its answers beside the primary's
 
     def add(self, other: Counts) -> None:
-        self.requests += other.requests
-        self.rows += other.rows
-        self.refused += other.refused
-        self.latency_us += other.latency_us
-        self.prediction_sum += other.prediction_sum
-        self.prediction_squares += other.prediction_squares
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.memory_bytes = max(self.memory_bytes, other.memory_bytes)
+        if other.pairs is not None:
+            self.pairs = self.pairs or PairCounts()
+            self.pairs.add(other.pairs)
         for name in ("errors", "statuses", "latency", "model", "predictions"):
             _add(getattr(self, name), getattr(other, name))
         for feature, histogram in other.features.items():
             _add(self.features.setdefault(feature, {}), histogram)
 
 
+SUMS = (
+    "requests", "rows", "refused", "latency_us", "prediction_sum", "prediction_squares", "slow",
+    "own_requests", "own_errors", "own_slow", "cpu_us",
+)  # fmt: skip
+
+
+def counts_of(document: Mapping[str, Any]) -> Counts:
+    """Counts as the state database keeps them."""
+    return msgspec.convert(document, Counts, str_keys=True)
+
+
+NOTHING_IS_SLOW: Mapping[str, int] = {}
 References = Mapping[str, Mapping[str, Any]]  # release -> feature -> inner edges, ascending
 
 
 def counted(
-    rows: Iterable[Row], references: References, names: Mapping[str, Any]
+    rows: Iterable[Row],
+    references: References,
+    names: Mapping[str, Any],
+    slow_us: Mapping[str, int] = NOTHING_IS_SLOW,
 ) -> dict[ArmKey, Counts]:
-    """The counts of some rows; `names` gives the features of each release, in order."""
+    """The counts of some rows; `names` gives the features of each release, in order.
+
+    `slow_us` gives for each epoch how long an answer may take, in µs.
+    """
     found: dict[ArmKey, Counts] = {}
     matrices: dict[ArmKey, list[Any]] = {}
     outputs: dict[ArmKey, list[Any]] = {}
     for row in rows:
-        key = ArmKey(row.release, row.arm)
+        key = ArmKey(row.release, row.arm, row.epoch)
         counts = found.get(key)
         if counts is None:
             counts = found[key] = Counts()
         counts.requests += 1
         counts.rows += row.rows
         counts.statuses[row.status] = counts.statuses.get(row.status, 0) + 1
+        own = row.counts_for == ALONE
+        counts.own_requests += own
         if 400 <= row.status < 500:
             counts.refused += 1
             continue
         if row.status >= 500:
             counts.errors[row.error] = counts.errors.get(row.error, 0) + 1
+            counts.own_errors += own
             continue
+        if is_slow(row, slow_us):
+            counts.slow += 1
+            counts.own_slow += own
         place = bin_of(row.total_us)
         counts.latency[place] = counts.latency.get(place, 0) + 1
         counts.latency_us += row.total_us
@@ -94,6 +130,11 @@ def counted(
     for key, of_arm in matrices.items():
         _count_features(found[key], of_arm, references[key.release], names[key.release])
     return found
+
+
+def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
+    """Whether an answer took longer than its epoch's table allows."""
+    return row.total_us > slow_us.get(row.epoch, NEVER)
 
 
 def _count_predictions(counts: Counts, parts: list[tuple[Any, int]]) -> None:

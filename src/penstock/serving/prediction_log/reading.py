@@ -57,7 +57,10 @@ def predictions(
     if files:
         names = [str(file) for file in files]
         stored = connection.from_parquet(names, hive_partitioning=False, union_by_name=True)
-        relation = relation.union(stored.project(", ".join(SCHEMA.names)))
+        # What was compacted by an older Penstock has fewer columns.
+        there = set(stored.columns)
+        columns = (name if name in there else f"NULL AS {name}" for name in SCHEMA.names)
+        relation = relation.union(stored.project(", ".join(columns)))
     for condition in _conditions(selection):
         relation = relation.filter(condition)
     return relation

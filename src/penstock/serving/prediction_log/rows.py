@@ -29,6 +29,9 @@ else:
     Json = msgspec.Raw  # when it is read: the text of JSON, not looked into
 
 
+GIVEN = "unit"
+ALONE = "request"
+
 # Features, entities, event times and output of one data row.
 Values = tuple[Any, Any, Any, Any]
 
@@ -45,6 +48,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     release: str = ""
     arm: str = ""
     unit: str = ""  # hash of what the request was routed by
+    epoch: str = ""  # of the routing table: rollout/stage
+    # What one answer says about its arm: of the unit that the request names (GIVEN), of the request
+    # (ALONE), or, where no unit chose the arm, nothing.
+    counts_for: str = ""
     rows: int = 0
     matrix: Bytes | None = None  # float64, little-endian, row after row; NaN: missing
     columns: Sequence[Sequence[Any]] | None = None  # the values of each feature
@@ -76,6 +83,7 @@ class Line(msgspec.Struct, gc=False):
     model_digest: str = ""
     arm: str = ""
     unit: str = ""
+    epoch: str = ""
     request_digest: str = ""
     status: int = 200
     error: str = ""
@@ -158,7 +166,7 @@ class Encoder:
         for number, (features, entities, times, output) in enumerate(values):
             line = Line(
                 at, self._endpoint, row.prediction_id, number, row.rows, left_out,
-                row.release, known.model, known.digest, row.arm, row.unit, digest,
+                row.release, known.model, known.digest, row.arm, row.unit, row.epoch, digest,
                 row.status, row.error, entities, features, times, output,
                 row.parse_us, row.features_us, row.queue_us, row.model_us, row.total_us,
             )  # fmt: skip

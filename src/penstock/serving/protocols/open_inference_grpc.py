@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import unquote
 
 import grpc
 import msgspec
@@ -54,6 +55,7 @@ class Ask(Protocol):
         version: str,
         inputs_to_asked: Callable[[Target], Asked],
         metadata: Mapping[str, str],
+        client: str,
     ) -> Awaitable[tuple[Answered, Context]]: ...
 
 
@@ -95,6 +97,7 @@ class GrpcService:
             request.model_version,
             lambda target: asked_of(request, target),
             _texts(context.invocation_metadata()),
+            address_of(context.peer()),
         )
         return answer_of(request, answered, about)
 
@@ -143,6 +146,18 @@ def _texts(metadata: Any) -> dict[str, str]:
         name: value if isinstance(value, str) else value.decode("latin-1")
         for name, value in metadata or ()
     }
+
+
+def address_of(peer: str) -> str:
+    """The other side's address, without its port; empty where it has none.
+
+    >>> address_of("ipv4:192.0.2.7:50051"), address_of("ipv6:%5B2001:db8::1%5D:50051")
+    ('192.0.2.7', '2001:db8::1')
+    >>> address_of("unix:/run/grpc.sock")
+    ''
+    """
+    kind, _, address = peer.partition(":")
+    return unquote(address).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 class Listening(NamedTuple):

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 import numpy
 
-from penstock.errors import ModelError, ServingError
+from penstock.errors import ModelError, ResourceError, ServingError
 from penstock.features.vectors import Vectors, WrongKeyError
 from penstock.registry.loading import LoadedModel
 from penstock.serving.http_server.messages import RequestError, error_body
+from penstock.serving.replicas.circuit import Circuit
 from penstock.serving.replicas.frames import (
     ALONE,
     COLUMNS,
@@ -32,11 +33,15 @@ from penstock.serving.replicas.frames import (
     encode,
     encode_answer,
 )
+from penstock.serving.replicas.memory import Memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+STORE_FAILURES = (ResourceError, OSError, MemoryError)  # what else Feast raises, clients caused
 NULL_VALUES: dict[str, Any] = {"bool": False, "string": "", "int32": 0, "int64": 0}
+
+T = TypeVar("T")
 
 
 class OnlineReader(Protocol):
@@ -51,11 +56,19 @@ class Predictor:
     """A model and, where it has one, its source of features."""
 
     def __init__(
-        self, model: LoadedModel, source: OnlineReader | None, *, refuse_unknown: bool = True
+        self,
+        model: LoadedModel,
+        source: OnlineReader | None,
+        *,
+        refuse_unknown: bool = True,
+        memory: int = 0,
     ) -> None:
+        self.exhausted = False  # it has no memory left, and answers nothing more
+        self._memory = Memory(memory)  # bytes that the process may take; 0: no limit
         self._model = model
         self._refuse_unknown = refuse_unknown
         self._source = source
+        self._circuit = Circuit()
         self._names = [column.name for column in model.features]
 
     def warm_up(self) -> str:
@@ -77,37 +90,56 @@ class Predictor:
         return ""
 
     def answers(self, questions: Sequence[Frame]) -> list[bytes]:
-        """A frame for each question, in order."""
+        """A frame for each question, in order; for fewer when memory was exhausted."""
         arrived = time.perf_counter()
         found: list[bytes] = []
         for batch in batches(questions):
             try:
-                if batch[0].kind == LOOKUP:
-                    found += map(self._looked_up, batch)
-                else:
-                    found += self._together(batch, arrived)
+                found += self._answered(batch, arrived)
+                continue
             except Exception as error:  # noqa: BLE001 -- whatever a model raises
                 if len(batch) == 1:
-                    found.append(_refused(batch[0], error))
-                else:
-                    found += [self._alone(question, arrived) for question in batch]
+                    found += self._failed(batch[0], error)
+                    continue
+            # Not in the handler, which keeps alive what the failed attempt took.
+            for question in batch:
+                found += self._alone(question, arrived)
         return found
+
+    def _answered(self, batch: Sequence[Frame], arrived: float) -> list[bytes]:
+        if self.exhausted:
+            return []
+        if batch[0].kind == LOOKUP:
+            return [self._looked_up(batch[0])]
+        return self._together(batch, arrived)
+
+    def _alone(self, question: Frame, arrived: float) -> list[bytes]:
+        try:
+            return self._answered([question], arrived)
+        except Exception as error:  # noqa: BLE001 -- whatever a model raises
+            return self._failed(question, error)
+
+    def _failed(self, question: Frame, error: Exception) -> list[bytes]:
+        """The refusal; nothing where memory is at its end, since another replica may answer."""
+        self.exhausted = self._memory.exhausted_by(error)
+        if self.exhausted:
+            print(f"out of memory for good: {error!r}", flush=True)
+            return []
+        return [_refused(question, error)]
 
     def _looked_up(self, question: Frame) -> bytes:
         """Features alone, by Feast."""
         if self._source is None:
             raise RequestError(404, "this release has no online features")
+        asked = msgspec.msgpack.decode(question.body)
         try:
-            said = self._source.feast_answer(msgspec.msgpack.decode(question.body))
-        except Exception as error:  # noqa: BLE001 -- mostly for names unknown to Feast
-            return _refused(question, RequestError(400, str(error).splitlines()[0]))
+            said = self._read(self._source.feast_answer, asked, STORE_FAILURES)
+        except ServingError:
+            raise
+        except Exception as error:  # mostly for names unknown to Feast
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise RequestError(400, lines[0]) from error
         return encode(question.number, LOOKUP, 0, 200, msgspec.json.encode(said, enc_hook=str))
-
-    def _alone(self, question: Frame, arrived: float) -> bytes:
-        try:
-            return self._together([question], arrived)[0]
-        except Exception as error:  # noqa: BLE001 -- whatever a model raises
-            return _refused(question, error)
 
     def _together(self, batch: Sequence[Frame], arrived: float) -> list[bytes]:
         """The answers of questions of one kind."""
@@ -160,11 +192,9 @@ class Predictor:
         together = {name: [v for one in asked for v in one[name]] for name in names}
         sizes = [len(one[names[0]]) for one in asked]
         try:
-            vectors = self._source.read(together)
+            vectors = self._read(self._source.read, together, Exception)
         except WrongKeyError as error:
             raise RequestError(400, error.message, error.key) from error
-        except Exception as error:  # whatever the store's library raises
-            raise ServingError("the online features could not be read") from error
         if len(vectors.unknown) != sum(sizes):
             raise ServingError(
                 f"the online store gave {len(vectors.unknown)} rows for {sum(sizes)} entities"
@@ -173,16 +203,38 @@ class Predictor:
             _refuse_unknown(vectors.unknown, together)
         return sizes, vectors
 
+    def _read(self, read: Callable[[Any], T], asked: Any, failures: type | tuple[type, ...]) -> T:
+        """What the source of features says. Raises `ServingError` where that is one of `failures`.
+
+        A wrong key is none of them: it is the client's.
+        """
+        begun = time.monotonic()
+        if self._circuit.is_open(begun):
+            raise self._unreadable(begun)
+        try:
+            return read(asked)
+        except WrongKeyError:
+            raise
+        except failures as error:
+            now = time.monotonic()
+            self._circuit.failed(begun, now)
+            raise self._unreadable(now) from error
+
+    def _unreadable(self, now: float) -> ServingError:
+        late = ": their store did not answer in time" if self._circuit.is_open(now) else ""
+        return ServingError(f"the online features could not be read{late}")
+
 
 def batches(questions: Sequence[Frame]) -> list[list[Frame]]:
-    """Neighbours that may be answered in one call: of one kind, and not marked to be alone."""
+    """Neighbours that may be answered in one call: of one kind, and not to be alone."""
     grouped = groupby(enumerate(questions), key=_companions)
     return [[question for _, question in group] for _, group in grouped]
 
 
 def _companions(numbered: tuple[int, Frame]) -> tuple[int, int, int]:
     number, question = numbered
-    return question.kind, question.flags, number if question.flags & ALONE else -1
+    alone = question.flags & ALONE or question.kind == LOOKUP
+    return question.kind, question.flags, number if alone else -1
 
 
 def _split(vectors: Vectors, sizes: Sequence[int]) -> list[dict[str, Any]]:

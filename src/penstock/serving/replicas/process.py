@@ -65,7 +65,9 @@ def prepare(spec: ReleaseSpec) -> tuple[Predictor, dict[str, Any]]:
     """Loads, verifies and warms up; and what the gateway must know. Raises `PenstockError`."""
     model = load_model(Path(spec.path), spec.digest, spec.trusted_types)
     source = None if spec.features is None else construct(spec.features)
-    predictor = Predictor(model, source, refuse_unknown=spec.unknown_entity == "refuse")
+    predictor = Predictor(
+        model, source, refuse_unknown=spec.unknown_entity == "refuse", memory=spec.memory
+    )
     if missing := predictor.warm_up():
         print(f"{spec.id}: no warm-up row could be made: {missing}", flush=True)
     gc.collect()
@@ -89,11 +91,16 @@ def construct(source: FeatureSource) -> OnlineReader:
 
 
 def answer_all(connection: socket.socket, predictor: Predictor) -> None:
-    """Returns when the gateway closes the connection."""
+    """Returns when the gateway closes the connection, or when memory is at its end.
+
+    What has no answer then, the gateway asks of another replica.
+    """
     decoder = Decoder()
     while data := connection.recv(RECEIVE_BYTES):
         if questions := decoder.feed(data):
             connection.sendall(b"".join(predictor.answers(questions)))
+            if predictor.exhausted:
+                return
 
 
 def _too_little_memory(spec: ReleaseSpec) -> ServingError:

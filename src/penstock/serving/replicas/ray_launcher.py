@@ -186,7 +186,10 @@ def _model_class() -> type:
             return self._about
 
         async def answers(self, data: bytes) -> bytes:
-            return b"".join(self._predictor.answers(Decoder().feed(data)))
+            answers = b"".join(self._predictor.answers(Decoder().feed(data)))
+            if self._predictor.exhausted:
+                os._exit(1)  # Ray starts another
+            return answers
 
     return Model
 

@@ -1,13 +1,13 @@
 """The routing table of one endpoint: a versioned document, written by whoever controls it.
 
-Without a lease it holds until the next one. With a lease it holds until then; afterwards, since the
-controller is gone, all units go to the champion (the baseline) and nothing is mirrored.
+Without a lease it holds until the next one. With a lease, which is kept beside the document and
+renewed without changing it, it holds until then; afterwards, since the controller is gone, all
+units go to the champion (the baseline) and nothing is mirrored.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,10 @@ from penstock.serving.routing.buckets import BUCKETS, Ranges, share
 CHAMPION = "champion"
 PINNED = "pinned"  # a tester asked for a release by name
 SHADOW = "shadow"  # a copy of a request
+
+
+EPOCH = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63}(/\d{1,4})?)?$"
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,55}$")]
 
 
 class Unit(Record):
@@ -58,7 +62,11 @@ class RoutingTable(Record):
     holdback: int = Field(default=0, ge=0, le=BUCKETS)  # buckets of units that never leave champion
     unit: Unit = Unit()
     salt: str = ""  # of the buckets; empty: the endpoint's name
-    lease_until: datetime | None = None
+    # What is observed under the table is evidence of this: a rollout's id, "/", its stage.
+    epoch: str = Field(default="", pattern=EPOCH)
+    track_units: bool = False  # whether the first request of each unit is recorded
+    slow_us: int = Field(default=0, ge=0)  # answers that took longer are slow; 0: none is
+    events: tuple[Metric, ...] = ()  # outcomes that are bad events of a unit, unless they are 0
 
     @model_validator(mode="after")
     def _is_whole(self) -> RoutingTable:
@@ -79,6 +87,16 @@ class RoutingTable(Record):
         if len(set(taken)) != len(taken) or any(not 0 <= bucket < BUCKETS for bucket in taken):
             raise ValueError(f"buckets 0 to {BUCKETS - 1} belong to one arm each")
         return self
+
+    @property
+    def salted(self) -> str:
+        """The salt of the buckets."""
+        return self.salt or self.endpoint
+
+    def served(self) -> dict[str, str]:
+        """The release of each arm, the champion's first, the shadow's last."""
+        arms = {CHAMPION: self.champion, **{arm.name: arm.release for arm in self.arms}}
+        return {**arms, SHADOW: self.mirror.release} if self.mirror else arms
 
     def weights(self) -> dict[str, float]:
         """The share of each arm, as a fraction; the champion has the rest."""

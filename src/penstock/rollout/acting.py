@@ -1,0 +1,136 @@
+"""Carries out what a rollout's state asks for. Everything here may be done twice."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from penstock.audit.approvals import champion_label
+from penstock.errors import ConflictError, PenstockError
+from penstock.project import Project
+from penstock.registry.promotion import make_champion
+from penstock.rollout import events as e
+from penstock.rollout.memory import Remembered
+from penstock.rollout.notices import notice_of
+from penstock.rollout.observing import document_of, writer_of
+from penstock.rollout.post_mortem import write_post_mortem
+from penstock.rollout.routing import leased
+from penstock.rollout.states import Rollout
+from penstock.serving.routing.table import RoutingTable
+from penstock.state import rollouts, routes
+from penstock.state.rollouts import Quarantined
+from penstock.state.routes import Published
+
+log = logging.getLogger(__name__)
+
+
+def route(
+    engine: Engine,
+    one: Remembered,
+    published: Published | None,
+    desired: RoutingTable | None,
+    now: datetime,
+) -> int:
+    """Publishes the desired table where another one stands, and renews its lease.
+
+    Gives the revision of the desired table; 0 where it does not stand. A table that is made from a
+    later state of the rollout is left as it is.
+    """
+    if desired is None:
+        return 0
+    state = one.state
+    until = now + state.spec.settings.lease if leased(state) else None
+    document = document_of(desired)
+    revision = published.revision if published else 0
+    if published is None or published.document != document:
+        try:
+            return routes.publish(
+                engine,
+                state.endpoint,
+                document,
+                expected=revision,
+                actor=writer_of(state.id),
+                at=now,
+                lease_until=until,
+                fence=one.sequence,
+            )
+        except ConflictError as error:
+            log.warning("%s", error)
+            return 0
+    if published.lease_until != until and _is_due(published.lease_until, until, state):
+        routes.renew(engine, state.endpoint, revision, until)
+    return revision
+
+
+def _is_due(present: datetime | None, until: datetime | None, state: Rollout) -> bool:
+    """A lease is renewed when a third of it is gone: the database is written to less often."""
+    if present is None or until is None:
+        return True
+    third: timedelta = state.spec.settings.lease / 3
+    return until - present >= third
+
+
+def follow(project: Project, engine: Engine, one: Remembered) -> None:
+    """All that follows from entries whose consequences may not be done yet.
+
+    Raises `PenstockError` where something cannot be done now: it is tried again.
+    """
+    for event in one.unsettled:
+        _follow(project, engine, one, event)
+
+
+def _follow(project: Project, engine: Engine, one: Remembered, event: e.Event) -> None:
+    state = one.state
+    if isinstance(event, e.RollingBack):
+        if event.quarantine:
+            _quarantine(engine, state, event)
+        write_post_mortem(project, one)
+    if isinstance(event, e.Promoted):
+        _become_champion(project, engine, state)
+    if isinstance(event, e.Returned | e.Done):
+        write_post_mortem(project, one)
+        if state.outcome is not e.Outcome.PROMOTED:
+            _remain_champion(project, engine, state)
+    if notice := notice_of(state, event):
+        _tell(project, *notice)
+
+
+def _quarantine(engine: Engine, state: Rollout, event: e.RollingBack) -> None:
+    candidate = state.spec.candidate
+    rollouts.put_into_quarantine(
+        engine,
+        Quarantined(candidate.digest, candidate.model, event.reason, state.id, event.at),
+    )
+
+
+def _become_champion(project: Project, engine: Engine, state: Rollout) -> None:
+    candidate = state.spec.candidate
+    make_champion(
+        project, engine, candidate.model, candidate.digest, reason=state.reason, actor=state.id
+    )
+
+
+def _remain_champion(project: Project, engine: Engine, state: Rollout) -> None:
+    """After a promotion that was taken back; where there was none, nothing changes."""
+    if champion_label(engine) == state.spec.candidate.model:
+        baseline, reason = state.spec.baseline, state.reason
+        make_champion(
+            project, engine, baseline.model, baseline.digest, reason=reason, actor=state.id
+        )
+
+
+def _tell(project: Project, title: str, body: str, failure: bool) -> None:
+    from penstock.monitoring.notifications import deliver
+
+    try:
+        deliver(
+            title,
+            body,
+            project.settings.notify,
+            project.folder / "notices.log",
+            failure=failure,
+        )
+    except PenstockError as error:  # the log has it; a rollback must not wait for a mail server
+        log.error("%s", error)

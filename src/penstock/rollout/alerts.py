@@ -1,0 +1,81 @@
+"""Alertmanager's webhook (version 4): an alert may propose a rollback, or trigger one.
+
+An alert is about a rollout when its labels name the endpoint, and a metric that a rollout watches:
+
+    labels: {penstock_endpoint: production, penstock_metric: error_rate}
+
+Whatever the metric, it is written into the rollout's story and told to people. Where the plan has
+`on_alert = "rollback"` and the metric is the error rate or a latency, it rolls back; it never
+moves anything forward. Alerts are repeated: one of the same fingerprint and start counts once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from penstock.errors import RolloutError
+from penstock.rollout import events as e
+from penstock.rollout import service
+from penstock.rollout.memory import Remembered
+from penstock.rollout_settings import ERROR_RATE, LATENCY
+from penstock.state import rollouts
+
+ENDPOINT, METRIC = "penstock_endpoint", "penstock_metric"
+
+
+class Alert(msgspec.Struct):
+    """One alert of a notification; what else it has is not looked at."""
+
+    status: str
+    labels: dict[str, str]
+    starts_at: datetime = msgspec.field(name="startsAt")
+    fingerprint: str
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Webhook(msgspec.Struct):
+    """A notification as Alertmanager sends it."""
+
+    alerts: list[Alert]
+    version: str = "4"
+
+
+def received(desk: service.Desk, told: Webhook) -> dict[str, Any]:
+    """What came of each alert: rolled back, proposed, known, resolved, or why nothing."""
+    return {"alerts": [{"fingerprint": a.fingerprint, **_received(desk, a)} for a in told.alerts]}
+
+
+def _received(desk: service.Desk, alert: Alert) -> dict[str, str]:
+    if alert.status != "firing":
+        return {"result": "resolved"}  # what was rolled back stays so
+    endpoint, metric = alert.labels.get(ENDPOINT, ""), alert.labels.get(METRIC, "")
+    if not endpoint or not metric:
+        return {"result": "ignored", "reason": f"the labels {ENDPOINT} and {METRIC} say nothing"}
+    live = rollouts.live(desk.engine, endpoint)
+    if not live:
+        return {"result": "ignored", "reason": f"no rollout of {endpoint} goes on"}
+    one = desk.memory.load(live[0].id)
+    name = f"{alert.fingerprint}@{alert.starts_at.isoformat()}"
+    if _is_known(one, name):
+        return {"result": "known", "rollout": one.state.id}
+    summary = alert.annotations.get("summary") or alert.labels.get("alertname", "an alert")
+    reason = f"{summary} ({metric})"
+    try:
+        acts = _acts(one, metric)
+        service.note_alert(desk, one.state.id, name, reason, rolls_back=acts)
+    except RolloutError as error:
+        return {"result": "ignored", "reason": error.message}
+    return {"result": "rolled back" if acts else "proposed", "rollout": one.state.id}
+
+
+def _acts(one: Remembered, metric: str) -> bool:
+    plan = one.state.spec.settings
+    trusted = metric == ERROR_RATE or LATENCY.fullmatch(metric) is not None
+    return plan.on_alert == "rollback" and trusted
+
+
+def _is_known(one: Remembered, name: str) -> bool:
+    return any(isinstance(event, e.Alerted) and event.alert == name for event in one.events)

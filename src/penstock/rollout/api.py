@@ -1,0 +1,171 @@
+"""Rollouts over HTTP, beside the controller: what the command line does, and alerts.
+
+    GET  /rollouts, /rollouts/ID             POST /rollouts                 {"model", "endpoint", …}
+    POST /rollouts/ID/OPERATION {"reason"}   POST /alerts                   Alertmanager's webhook
+    GET  /health/live
+
+Reading and acting need a key of `[serving] keys` with the scope `admin`, where keys are set; the
+webhook one with `alerts`. The actor in the ledger is the key's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import msgspec
+from pydantic import ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from penstock.errors import PenstockError
+from penstock.project import Project
+from penstock.records import Release
+from penstock.rollout import alerts, service
+from penstock.rollout.described import document_of
+from penstock.rollout_settings import RolloutSettings
+from penstock.serving.access import ADMIN, ALERTS, Access, require_keys
+from penstock.serving.http_server.connection import Limits, Server, protocol
+from penstock.serving.http_server.messages import Request, RequestError, answer, error_answer
+from penstock.serving.sockets import bind, tls_context, url_of
+
+MOST = 1_000_000  # bytes of a request
+PATH = re.compile(r"/rollouts/([\w.-]+)(?:/(\w+))?")
+
+Answer = Callable[[], Any]
+
+
+class Start(msgspec.Struct, forbid_unknown_fields=True):
+    """What `POST /rollouts` takes; `plan` has the keys of [rollout], the project's by default."""
+
+    model: str
+    endpoint: str = "production"
+    plan: dict[str, Any] | None = None
+
+
+class Operate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operation takes."""
+
+    reason: str = ""
+    full: bool = False  # of promote
+    point: str = ""  # of approve
+    digest: str = ""  # of approve: what the person saw
+
+
+class Api:
+    """Serves in a thread of its own, within `with`."""
+
+    def __init__(self, project: Project, engine: Engine, host: str, port: int) -> None:
+        settings = project.settings.serving
+        require_keys(settings.model_copy(update={"host": host}))
+        self._project, self._engine = project, engine
+        self._access = Access(key.get_secret_value() for key in settings.keys)
+        self._socket = bind(host, port)
+        self._tls = tls_context(settings)
+        self.url = url_of(self._socket, tls=self._tls is not None)
+        self._loop = asyncio.new_event_loop()
+        # The database is asked in a thread: the next request need not wait.
+        self._workers = ThreadPoolExecutor(4, "rollout-api")
+        self._thread = threading.Thread(target=self._run, name="rollout-http", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._workers.shutdown()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = Server(self._handle, Limits(MOST))
+        serving = self._loop.create_server(protocol(server), sock=self._socket, ssl=self._tls)
+        listener = self._loop.run_until_complete(serving)
+        self._loop.run_forever()
+        listener.close()
+        self._loop.close()
+
+    def _handle(self, request: Request) -> None:
+        def work() -> None:
+            data = self._answered(request)
+            self._loop.call_soon_threadsafe(request.respond, data)
+
+        self._workers.submit(work)
+
+    def _answered(self, request: Request) -> bytes:
+        try:
+            status, said = self._said(request)
+        except RequestError as error:
+            return error_answer(error.status, error.message, error.field)
+        except PenstockError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            return error_answer(409, f"{error.message}{hint}")
+        except SQLAlchemyError:
+            return error_answer(503, "the state database is away", None, {"retry-after": "5"})
+        return answer(status, msgspec.json.encode(said, enc_hook=str))
+
+    def _said(self, request: Request) -> tuple[int, Any]:
+        path, method = request.path.decode("latin-1"), request.method
+        if path == "/health/live":
+            return 200, {"status": "alive"}
+        if path == "/alerts":
+            _require(method, b"POST")
+            caller = self._access.caller(request, ALERTS)
+            told = _decoded(request.body, alerts.Webhook)
+            return 200, alerts.received(self._desk(caller.name or "alertmanager"), told)
+        desk = self._desk(self._access.caller(request, ADMIN).name)
+        if path == "/rollouts" and method == b"GET":
+            return 200, [state.model_dump(mode="json") for state in service.listed(desk)]
+        if path == "/rollouts":
+            _require(method, b"POST")
+            return 201, _started(desk, _decoded(request.body, Start))
+        found = PATH.fullmatch(path)
+        if found is None:
+            raise RequestError(404, f"there is no {path} here")
+        if found[2] is None:
+            _require(method, b"GET")
+            return 200, document_of(service.view(desk, found[1]))
+        if found[2] not in service.OPERATIONS:
+            known = ", ".join(service.OPERATIONS)
+            raise RequestError(404, f"{found[2]!r} is none of {known}")
+        _require(method, b"POST")
+        given = msgspec.to_builtins(_decoded(request.body or b"{}", Operate))
+        try:
+            done = service.operate(desk, found[1], found[2], **given)
+        except TypeError:
+            raise RequestError(400, f"{found[2]} takes none of {', '.join(given)}") from None
+        return 200, done.state.model_dump(mode="json")
+
+    def _desk(self, actor: str) -> service.Desk:
+        return service.Desk.of(self._project, self._engine, actor)
+
+
+def _started(desk: service.Desk, given: Start) -> Any:
+    plan = desk.project.settings.rollout
+    if given.plan is not None:
+        try:
+            plan = RolloutSettings.model_validate(given.plan)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or None
+            raise RequestError(400, first["msg"], field) from error
+    begun = service.start(desk, given.model, given.endpoint, plan)
+    found = begun if isinstance(begun, Release) else begun.state
+    return found.model_dump(mode="json")
+
+
+def _decoded(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, str(error)) from error
+
+
+def _require(method: bytes, wanted: bytes) -> None:
+    if method != wanted:
+        raise RequestError(405, f"{method.decode('latin-1')} is not allowed here")

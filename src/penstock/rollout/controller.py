@@ -1,0 +1,167 @@
+"""The controller: observes, decides, remembers, acts; every few seconds, for every rollout.
+
+Any number may run: one leads, the others stand by. What is decided is written to the ledger first;
+everything after follows from the state, and may be done twice. So a controller may be killed at
+any moment: the next one goes on, and if none comes, the gateways' lease gives everything back to
+the baseline.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from penstock.errors import ConflictError, PenstockError
+from penstock.project import Project
+from penstock.rollout.acting import follow, route
+from penstock.rollout.candidate import release_for, version_of
+from penstock.rollout.evidence import SmokeResult
+from penstock.rollout.machine import decide
+from penstock.rollout.memory import Memory, Remembered
+from penstock.rollout.observing import Sources, observe
+from penstock.rollout.routing import desired_table
+from penstock.rollout.scene import Decision
+from penstock.rollout.smoke import made_up_questions, recent_questions, smoke_test
+from penstock.rollout.states import Rollout
+from penstock.serving.access import token_with
+from penstock.serving.release import ReleaseSpec
+from penstock.serving.routing.table import RoutingTable
+from penstock.state import rollouts, routes
+from penstock.state.routes import Published
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 2.0  # seconds between two looks
+LEADERSHIP = timedelta(seconds=15)  # after which another controller takes over
+STEPS = 20  # transitions of a rollout in one look, at most: the next look goes on
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A rollout after a look: for who watches."""
+
+    remembered: Remembered
+    decision: Decision
+
+
+class Controller:
+    """Drives the rollouts of one project. `tick` may be called with any clock."""
+
+    def __init__(
+        self, project: Project, engine: Engine, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+        self._project = project
+        self._engine = engine
+        self._memory = Memory(engine)
+        self._now = now
+        self._smoke: dict[str, SmokeResult] = {}
+        self._away = False
+
+    def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
+        """Looks until told to end; then another controller may lead at once."""
+        while not ended.is_set():
+            try:
+                self.tick()
+                self._away = False
+            except (SQLAlchemyError, PenstockError) as error:
+                if not self._away:
+                    log.error("the state database is away: %s", str(error).splitlines()[0])
+                self._away = True
+            ended.wait(interval)
+        try:
+            rollouts.resign(self._engine, self.name, self._now())
+        except SQLAlchemyError as error:
+            log.warning("another controller leads %s from now: %s", LEADERSHIP, error)
+
+    def tick(self) -> list[Seen]:
+        """One look at every live rollout; none where another controller leads."""
+        now = self._now()
+        if not rollouts.lead(self._engine, self.name, now, now + LEADERSHIP):
+            return []
+        found = []
+        for rollout in self._memory.live():
+            try:
+                found.append(self.drive(rollout))
+            except (PenstockError, OSError) as error:
+                # One rollout that cannot go on holds up no other. It is tried again.
+                log.error("%s: %s", rollout, error)
+        return found
+
+    def drive(self, rollout: str) -> Seen:
+        """Everything that is to be done for a rollout now."""
+        one = self._memory.load(rollout)
+        for _ in range(STEPS):
+            decision = self._step(one)
+            if not decision.events:
+                return Seen(one, decision)
+            try:
+                one = self._memory.append(one, decision.events)
+            except ConflictError:  # a person, or another controller, was faster
+                one = self._memory.load(rollout)
+            for event in decision.events:
+                log.info("%s: %s", rollout, type(event).__name__)
+        return Seen(one, decision)
+
+    def _step(self, one: Remembered) -> Decision:
+        """Acts for the state as it is, and decides what follows."""
+        now, state = self._now(), one.state
+        published = routes.published(self._engine, state.endpoint)
+        desired = self._desired(one, published)
+        # Routing before anything else: in a rollback, every request counts.
+        if route(self._engine, one, published, desired, now):
+            published = routes.published(self._engine, state.endpoint)
+        follow(self._project, self._engine, one)
+        self._memory.settle(one)
+        sources = Sources(self._engine, self._project.endpoint(state.endpoint))
+        smoke = self._smoke.get(state.id)
+        seen = observe(sources, one, published, desired, smoke, now)
+        decision = decide(state, seen, now)
+        if decision.wants_smoke:
+            self._smoke[state.id] = self._smoke_test(state, [one.url for one in seen.gateways])
+            decision = self._step(one)
+        return decision
+
+    def _desired(self, one: Remembered, published: Published | None) -> RoutingTable | None:
+        state = one.state
+        if state.ended or not state.routed:
+            return None
+        present = RoutingTable.model_validate(published.document) if published else None
+        return desired_table(state, self._releases(state, present), present)
+
+    def _releases(self, state: Rollout, present: RoutingTable | None) -> dict[str, ReleaseSpec]:
+        """Both releases, as the present table describes them, or as they are to be."""
+        known = dict(present.releases) if present else {}
+        found = {}
+        for version in (state.spec.candidate, state.spec.baseline):
+            if version.release not in known:
+                number = version.release.rpartition("-")[2]
+                registered = version_of(self._project, version.model)
+                known[version.release] = release_for(
+                    self._project, self._engine, registered, state.endpoint, number
+                )
+            found[version.release] = known[version.release]
+        return found
+
+    def _smoke_test(self, state: Rollout, urls: list[str]) -> SmokeResult:
+        count = state.spec.settings.blue_green.smoke_requests
+        folder = self._project.endpoint(state.endpoint)
+        questions = recent_questions(folder, state.endpoint, count)
+        if not questions:
+            questions = made_up_questions(urls[0], self._project.seed)
+        asked = [questions[number % len(questions)] for number in range(count)]
+        token = token_with(self._project.settings.serving, "pin")
+        return smoke_test(urls[0], state.spec.candidate.release, asked, token)

@@ -1,0 +1,1 @@
+"""The judge of a rollout: pure functions from the evidence to verdicts."""
