@@ -50,14 +50,12 @@ spark: $(VENV)/.dev  ## add the optional PySpark to .venv (it needs Java)
 		|| $(BIN)/pip install --quiet -r requirements/spark.txt
 
 .PHONY: demo
-demo: $(VENV)/.run  ## run the example project from raw events to a tested staging endpoint
-	@test -d demo/churn || $(BIN)/penstock init demo/churn
-	$(BIN)/penstock run --project demo/churn
-	@echo "  here:    source .venv/bin/activate && cd demo/churn; to end and delete it: make demo-clean"
+demo: $(VENV)/.run  ## see a model go to production, a canary finish, and a bad version be taken back
+	@$(BIN)/python scripts/demo.py demo/churn
 
 .PHONY: demo-clean
-demo-clean:  ## stop the demo's endpoint and delete the demo
-	@test ! -d demo/churn || $(BIN)/penstock serve --stop --project demo/churn
+demo-clean:  ## end all that the demo started, and delete it
+	@test ! -d demo/churn || $(BIN)/python scripts/demo.py demo/churn --end
 	rm -rf demo
 
 .PHONY: airflow
@@ -97,6 +95,10 @@ bench-features: $(VENV)/.dev  ## measure features against Feast's own stores and
 .PHONY: bench-serving
 bench-serving: $(VENV)/.dev  ## measure the gateway against other model servers (installs them)
 	$(BIN)/python benchmarks/serving.py
+
+.PHONY: bench-rollouts
+bench-rollouts: $(VENV)/.dev  ## simulate thousands of rollouts: how often does the judge err?
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/rollouts.py
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header

@@ -76,13 +76,14 @@ def labels(dataset: DatasetVersion) -> pa.Table:
     database = duckdb.connect()
     events = database.read_parquet(dataset.path)
     # pandas often leaves nanoseconds, which DuckDB 2.0 cannot truncate to months.
-    events.project("* REPLACE (event_time::TIMESTAMPTZ AS event_time)").create_view("events")
+    times = ", ".join(f"{name}::TIMESTAMPTZ AS {name}" for name in ("event_time", "created_at"))
+    events.project(f"* REPLACE ({times})").create_view("events")
     database.execute("SET TimeZone = 'UTC'")
     return database.sql(LABELS).to_arrow_table()
 
 
-# A customer is asked about on the first of each month, with three months of data behind it and 30
-# days ahead.
+# A customer is asked about on the first of each month, from when a visit of theirs is known, with
+# three months of data behind it and 30 days ahead.
 LABELS = """
 WITH period AS (
     SELECT date_trunc('month', min(event_time)) AS first_month,
@@ -93,8 +94,9 @@ WITH period AS (
     FROM (SELECT unnest(generate_series(first_month + INTERVAL 3 MONTH,
                                         data_end - INTERVAL 30 DAY, INTERVAL 1 MONTH)) AS t
           FROM period)
-    JOIN (SELECT customer_id, min(event_time) AS joined FROM events GROUP BY customer_id)
-      ON joined <= t
+    JOIN (SELECT customer_id, min(created_at) AS known
+          FROM events WHERE event_type = 'session' GROUP BY customer_id)
+      ON known <= t
 )
 SELECT asked.customer_id, t AS event_timestamp,
        (next.event_time IS NULL OR next.event_time > t + INTERVAL 30 DAY)::INT AS churned

@@ -257,8 +257,8 @@ class RolloutSettings(Section):
     def _stages_grow(self) -> RolloutSettings:
         if not self.stages:
             raise ValueError("stages: a canary needs one stage at least")
-        if self.stages[0].weight <= 0:
-            raise ValueError("stages.0.weight must be above 0")
+        if self.stages[0].weight < 0.0001:
+            raise ValueError("stages.0.weight must be 0.0001 at least: there are 10,000 buckets")
         for number, (before, after) in enumerate(pairwise(self.stages), start=1):
             if after.weight < before.weight:
                 raise ValueError(

@@ -171,6 +171,22 @@ def test_feast_serves_what_the_training_set_has(store: Any) -> None:
     assert served(store, 1) == EXPECTED
 
 
+FIRST_READ = """
+import sys
+from feast import FeatureStore
+store = FeatureStore(repo_path=".penstock/feast")
+row = {"customer_id": 1, "basket_usd": 7.0}
+store.get_online_features(store.get_feature_service("shop_v1"), [row])
+print(*sorted({"aiobotocore", "psycopg"} & set(sys.modules)))
+"""
+
+
+def test_nobody_waits_at_the_first_read_for_stores_that_are_not_used(root: Path) -> None:
+    command = [sys.executable, "-c", FIRST_READ]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_what_feast_pushes_counts_at_once_in_every_view(store: Any) -> None:
     store.push("orders_push", pd.DataFrame([order(2)]))
     assert served(store, 2, 13.5) == AFTER_A_PUSH

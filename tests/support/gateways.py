@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -254,3 +256,45 @@ def load(
         yield it
     finally:
         it.stop()
+
+
+# A gateway in the foreground, with some of its module's constants changed: {module: {name: value}}.
+FOREGROUND = """
+import importlib, json, logging, sys
+from penstock.serving import endpoint
+from penstock.serving.config import GatewayConfig
+
+logging.basicConfig(level=logging.INFO)
+for module, constants in json.loads(sys.argv[1]).items():
+    for name, value in constants.items():
+        setattr(importlib.import_module(module), name, value)
+config = GatewayConfig.model_validate_json(sys.stdin.buffer.read())
+place = endpoint.Place(config.endpoint, config.folder, config.state)
+endpoint.serve(place, config.settings)
+"""
+
+
+@contextmanager
+def in_foreground(
+    gateway: Gateway, log: Path | None = None, **constants: dict[str, Any]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`penstock serve` in another process. Dots in the names of modules are two underscores."""
+    changed = {module.replace("__", "."): values for module, values in constants.items()}
+    with (log or gateway.folder / "foreground.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", FOREGROUND, json.dumps(changed)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        )
+    assert process.stdin is not None
+    with process.stdin as given:
+        given.write(json.dumps(gateway.place.config(gateway.settings).plain()).encode())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=120)
+        finally:
+            process.kill()

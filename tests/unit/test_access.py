@@ -123,7 +123,7 @@ def test_a_key_that_is_none_is_named_without_its_token(key: str) -> None:
     with pytest.raises(SettingsError, match="is not NAME:SCOPES:TOKEN") as caught:
         Access([SHOP, key])
     assert "predict, feedback" not in caught.value.message
-    assert "admin, feedback, pin, predict" in (caught.value.hint or "")
+    assert "admin, alerts, feedback, pin, predict" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("key", ["s3cret", "shop:s3cret", "s3cret:"])

@@ -116,6 +116,11 @@ ARGUMENTS = {
     "predictions show": ["0123"],
     "predictions export": ["--output", "out.parquet"],
     "models approve": ["shop@1", "--for", "production", "--meaning", "x"],
+    "rollout start": ["shop@2"],
+    **{
+        f"rollout {name}": ["ro-1"]
+        for name in ("show", "approve", "pause", "resume", "promote", "abort", "rollback")
+    },
 }
 NEED_A_PROJECT = [command.name for command in COMMANDS if command.name not in {"init", "doctor"}]
 

@@ -474,9 +474,7 @@ def test_errors_are_counted_by_status(server: str, path: str, status: int, examp
     assert sum(found.interval_errors) == 20
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"), [("/silent", "connection lost"), ("/other", "not HTTP")]
-)
+@pytest.mark.parametrize(("path", "kind"), [("/silent", "connection lost"), ("/other", "not HTTP")])
 def test_requests_without_an_answer_are_counted_by_what_became_of_them(
     server: str, path: str, kind: str
 ) -> None:

@@ -28,8 +28,12 @@ def start(options: argparse.Namespace) -> int:
     if isinstance(begun, Release):
         if options.json:
             print_json(begun.model_dump(mode="json"))
-        else:
+        elif begun.url:
             print(f"{begun.model} is the first release of {begun.endpoint}, at {begun.url}")
+        else:
+            print(
+                f"{begun.model} would be served at once, as the first release of {begun.endpoint}"
+            )
         return 0
     watch = f"penstock rollout status {begun.state.id} --watch"
     return _told(options, begun, f"created; watch it with `{watch}`")

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.cli.output import moment, table
+from penstock.rollout import service
+from penstock.rollout.described import arms, plan_of, verdicts
+from penstock.rollout.events import Event, Judged, Outcome
+from penstock.rollout.judge.verdicts import Judgement, Verdict
+from penstock.rollout.service import Desk, View
+from penstock.rollout.timeline import sentence
 
-if TYPE_CHECKING:
-    from penstock.rollout.service import Desk, View
-
-MARKS = {"PASS": "✓", "FAIL": "✗", "INSUFFICIENT": "…", "ERROR": "!"}
+MARKS = {
+    Judgement.PASS: "✓",
+    Judgement.FAIL: "✗",
+    Judgement.INSUFFICIENT: "…",
+    Judgement.ERROR: "!",
+}
 
 
 def lines(found: View) -> Iterator[str]:
     """What a person reads."""
-    from penstock.rollout.described import arms, verdicts
-
-    state, decision = found.state, found.decision
-    spec, now = state.spec, datetime.now(UTC)
+    state, now = found.state, datetime.now(UTC)
+    spec = state.spec
     yield (
         f"{state.id}: {spec.settings.strategy} of {spec.candidate.model} against "
         f"{spec.baseline.model} on {state.endpoint}"
     )
     yield f"{_where(found)}, since {moment(state.since)} ({_span(now - state.since)})"
-    if state.reason:
+    if stages := _stages(found):
+        yield stages
+    if state.reason and (state.ended or state.held or state.ending):
         yield f"  {state.reason}"
     rows = [_row(arm) for arm in arms(found)]
     if rows:
@@ -36,22 +45,53 @@ def lines(found: View) -> Iterator[str]:
     told = verdicts(found)
     if told:
         yield ""
-        yield from (f"{MARKS[v.judgement.name]} {v.metric}: {v.reason}" for v in told)
+        yield from (f"{MARKS[v.judgement]} {v.metric}: {v.reason}{_e_value(v)}" for v in told)
     if not state.ended:
         yield ""
-        yield f"now:  {decision.reason or 'nothing is waited for'}"
-        if decision.next_what:
-            when = (
-                f"{moment(decision.next_at)} (in {_span(decision.next_at - now)})"
-                if (decision.next_at)
-                else "then"
-            )
-            yield f"next: {when}: {decision.next_what}"
+        yield from _what_next(found, told, now)
+
+
+def _stages(found: View) -> str:
+    """✓ 10 %   ● 25 %   · 50 %   · 100 %"""
+    state, plan = found.state, plan_of(found)
+    if len(plan) == 1:
+        return ""
+    fallen = (state.ending or state.outcome) in (Outcome.ROLLED_BACK, Outcome.ABORTED)
+    present = "✗" if fallen else "●"
+    marks = (
+        "✓" if number < state.stage else present if number == state.stage else "·"
+        for number in range(len(plan))
+    )
+    weights = (f"{round(100 * stage.weight, 2):g} %" for stage in plan)
+    return "   ".join(f"{mark} {weight}" for mark, weight in zip(marks, weights, strict=True))
+
+
+def _e_value(verdict: Verdict) -> str:
+    """The evidence against a candidate that passes; the other verdicts tell it themselves."""
+    numbers = verdict.numbers
+    if verdict.judgement is not Judgement.PASS or not {"e", "bound"} <= numbers.keys():
+        return ""
+    return f" (to roll back: e-value {numbers['e']:.3g} of {numbers['bound']:.3g})"
+
+
+def _what_next(found: View, told: Sequence[Verdict], now: datetime) -> Iterator[str]:
+    state, decision = found.state, found.decision
+    waits = decision.reason or "nothing is waited for"
+    if any(verdict.reason in waits for verdict in told):  # it stands above
+        lacking = [v.metric for v in told if v.judgement is not Judgement.PASS]
+        waits = f"waits for {' and '.join(lacking)}" if lacking else "every verdict is a PASS"
+    if state.ending:
+        waits = f"everything goes back to {state.spec.baseline.model}"
+    elif state.held:
+        waits = f"a person decides: `penstock rollout resume {state.id}`, or abort, or rollback"
+    yield f"now:  {waits}"
+    if decision.next_what:
+        at = decision.next_at
+        when = f"in {_span(at - now)}, at {moment(at)}" if at else "then"
+        yield f"next: {when}: {decision.next_what}"
 
 
 def _where(found: View) -> str:
-    from penstock.rollout.described import plan_of
-
     state = found.state
     if state.ended:
         return str(state.outcome or state.status)
@@ -83,43 +123,51 @@ def print_view(found: View) -> None:
 
 
 def watch(desk: Desk, rollout: str, interval: float) -> int:
-    """A live view until the rollout ends; plain changes where there is no terminal."""
-    import sys
+    """Goes on until the rollout ends: a live view, over which what happened scrolls up.
 
-    from penstock.rollout import service
+    Where there is no terminal, what happens alone, and the view at the end.
+    """
+    try:
+        (_watch_live if sys.stdout.isatty() else _watch_plainly)(desk, rollout, interval)
+    except KeyboardInterrupt:
+        print(f"{rollout} goes on; see it again with `penstock rollout status --watch`")
+        return 130
+    return 0
 
-    if not sys.stdout.isatty():
-        return _watch_plainly(desk, rollout, interval)
+
+def _watch_live(desk: Desk, rollout: str, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        while True:
-            found = service.view(desk, rollout)
+    console, seen = Console(highlight=False), 0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not (found := service.view(desk, rollout)).state.ended:
+            for line in _happened(found, seen, Judged):
+                console.print(Text(line))
+            seen = len(found.remembered.events)
             live.update(Text("\n".join(lines(found))), refresh=True)
-            if found.state.ended:
-                return 0
             time.sleep(interval)
+    for line in (*_happened(found, seen, Judged), "", *lines(found)):
+        console.print(Text(line))
 
 
-def _watch_plainly(desk: Desk, rollout: str, interval: float) -> int:
-    """A line for everything that happens."""
-    from penstock.rollout import service
-    from penstock.rollout.events import action_of
-
+def _watch_plainly(desk: Desk, rollout: str, interval: float) -> None:
     seen = 0
     while True:
         found = service.view(desk, rollout)
-        for event in found.remembered.events[seen:]:
-            reason = getattr(event, "reason", "")
-            stage = getattr(event, "stage", None)
-            where = f" {stage}" if stage is not None else ""
-            what = action_of(event).removeprefix("rollout.").replace("_", " ")
-            print(f"{moment(event.at)}  {what}{where}{f': {reason}' if reason else ''}", flush=True)
+        for line in _happened(found, seen):
+            print(line, flush=True)
         seen = len(found.remembered.events)
         if found.state.ended:
             print()
             print_view(found)
-            return 0
+            return
         time.sleep(interval)
+
+
+def _happened(found: View, seen: int, *without: type[Event]) -> Iterator[str]:
+    """A line for each event after those seen."""
+    for event in found.remembered.events[seen:]:
+        if not isinstance(event, without):
+            yield f"{moment(event.at)}  {sentence(event, found.state.spec)}"

@@ -12,12 +12,12 @@ from penstock.errors import ConflictError, PenstockError
 from penstock.project import Project
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
-from penstock.rollout.memory import Remembered
+from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.notices import notice_of
-from penstock.rollout.observing import document_of, writer_of
+from penstock.rollout.observing import document_of, foreign_table, writer_of
 from penstock.rollout.post_mortem import write_post_mortem
-from penstock.rollout.routing import leased
-from penstock.rollout.states import Rollout
+from penstock.rollout.routing import desired_table, leased
+from penstock.rollout.states import GOING_BACK, Rollout
 from penstock.serving.routing.table import RoutingTable
 from penstock.state import rollouts, routes
 from penstock.state.rollouts import Quarantined
@@ -65,20 +65,43 @@ def route(
 
 
 def _is_due(present: datetime | None, until: datetime | None, state: Rollout) -> bool:
-    """A lease is renewed when a third of it is gone: the database is written to less often."""
+    """A lease is renewed when a third of it is gone: the database is written to less often.
+
+    One that ends later than it should was given by a clock that went ahead.
+    """
     if present is None or until is None:
         return True
     third: timedelta = state.spec.settings.lease / 3
-    return until - present >= third
+    return abs(until - present) >= third
 
 
-def follow(project: Project, engine: Engine, one: Remembered) -> None:
-    """All that follows from entries whose consequences may not be done yet.
+def route_back(engine: Engine, one: Remembered, now: datetime) -> None:
+    """Takes the candidate's share away at once, whether a controller looks at it soon or not."""
+    state = one.state
+    published = routes.published(engine, state.endpoint)
+    if published is None or state.ended or state.status not in GOING_BACK:
+        return
+    present = RoutingTable.model_validate(published.document)
+    if state.spec.baseline.release not in present.releases:
+        return  # a controller knows how to describe it
+    foreign = bool(foreign_table(one, published))
+    desired = desired_table(state, present.releases, present, foreign=foreign)
+    route(engine, one, published, desired, now)
 
-    Raises `PenstockError` where something cannot be done now: it is tried again.
+
+def follow(project: Project, engine: Engine, memory: Memory, one: Remembered) -> None:
+    """All that follows from entries whose consequences may not be done yet, in their order.
+
+    What cannot be done now is tried again at the next look. No decision waits for it: a version
+    that MLflow cannot be told of is guarded all the same.
     """
-    for event in one.unsettled:
-        _follow(project, engine, one, event)
+    for position, event in enumerate(one.unsettled, start=one.settled + 1):
+        try:
+            _follow(project, engine, one, event)
+        except (PenstockError, OSError) as error:
+            log.error("%s: %s", one.state.id, error)
+            return
+        memory.settle(one, position)
 
 
 def _follow(project: Project, engine: Engine, one: Remembered, event: e.Event) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 import msgspec
 
 from penstock.errors import RolloutError
-from penstock.rollout import events as e
 from penstock.rollout import service
 from penstock.rollout.memory import Remembered
+from penstock.rollout.routing import candidate_share
+from penstock.rollout.states import GOING_BACK
 from penstock.rollout_settings import ERROR_RATE, LATENCY
 from penstock.state import rollouts
 
@@ -59,12 +60,13 @@ def _received(desk: service.Desk, alert: Alert) -> dict[str, str]:
         return {"result": "ignored", "reason": f"no rollout of {endpoint} goes on"}
     one = desk.memory.load(live[0].id)
     name = f"{alert.fingerprint}@{alert.starts_at.isoformat()}"
-    if _is_known(one, name):
+    acts = _acts(one, metric)
+    # Known, and not acted on: whoever wrote it down was killed before the next entry.
+    if service.is_noted(one, name) and (not acts or one.state.status in GOING_BACK):
         return {"result": "known", "rollout": one.state.id}
     summary = alert.annotations.get("summary") or alert.labels.get("alertname", "an alert")
     reason = f"{summary} ({metric})"
     try:
-        acts = _acts(one, metric)
         service.note_alert(desk, one.state.id, name, reason, rolls_back=acts)
     except RolloutError as error:
         return {"result": "ignored", "reason": error.message}
@@ -72,10 +74,8 @@ def _received(desk: service.Desk, alert: Alert) -> dict[str, str]:
 
 
 def _acts(one: Remembered, metric: str) -> bool:
+    """Whether it rolls back: a candidate that nobody is sent to cannot be what is wrong."""
     plan = one.state.spec.settings
     trusted = metric == ERROR_RATE or LATENCY.fullmatch(metric) is not None
-    return plan.on_alert == "rollback" and trusted
-
-
-def _is_known(one: Remembered, name: str) -> bool:
-    return any(isinstance(event, e.Alerted) and event.alert == name for event in one.events)
+    serves = candidate_share(plan, one.state.stage) > 0
+    return plan.on_alert == "rollback" and trusted and serves

@@ -11,6 +11,8 @@ webhook one with `alerts`. The actor in the ledger is the key's name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -22,18 +24,23 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, ResourceError, SettingsError, UsageError
 from penstock.project import Project
 from penstock.records import Release
 from penstock.rollout import alerts, service
 from penstock.rollout.described import document_of
+from penstock.rollout.memory import UnknownRolloutError
 from penstock.rollout_settings import RolloutSettings
 from penstock.serving.access import ADMIN, ALERTS, Access, require_keys
 from penstock.serving.http_server.connection import Limits, Server, protocol
 from penstock.serving.http_server.messages import Request, RequestError, answer, error_answer
 from penstock.serving.sockets import bind, tls_context, url_of
 
+log = logging.getLogger(__name__)
+
 MOST = 1_000_000  # bytes of a request
+MOST_OPEN = 100  # requests that wait for their answers; more are refused
+SWEEP_INTERVAL = 1.0  # seconds between two looks for idle and slow connections
 PATH = re.compile(r"/rollouts/([\w.-]+)(?:/(\w+))?")
 
 Answer = Callable[[], Any]
@@ -68,6 +75,7 @@ class Api:
         self._tls = tls_context(settings)
         self.url = url_of(self._socket, tls=self._tls is not None)
         self._loop = asyncio.new_event_loop()
+        self._open = 0  # requests that are not answered yet
         # The database is asked in a thread: the next request need not wait.
         self._workers = ThreadPoolExecutor(4, "rollout-api")
         self._thread = threading.Thread(target=self._run, name="rollout-http", daemon=True)
@@ -86,6 +94,12 @@ class Api:
         server = Server(self._handle, Limits(MOST))
         serving = self._loop.create_server(protocol(server), sock=self._socket, ssl=self._tls)
         listener = self._loop.run_until_complete(serving)
+
+        def sweep() -> None:
+            server.sweep()
+            self._loop.call_later(SWEEP_INTERVAL, sweep)
+
+        sweep()
         self._loop.run_forever()
         listener.close()
         self._loop.close()
@@ -93,21 +107,35 @@ class Api:
     def _handle(self, request: Request) -> None:
         def work() -> None:
             data = self._answered(request)
-            self._loop.call_soon_threadsafe(request.respond, data)
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(done, data)
 
+        def done(data: bytes) -> None:
+            self._open -= 1
+            request.respond(data)
+
+        if self._open >= MOST_OPEN:
+            again = {"retry-after": "1"}
+            request.respond(error_answer(503, "too many requests at once", None, again))
+            return
+        self._open += 1
         self._workers.submit(work)
 
     def _answered(self, request: Request) -> bytes:
         try:
             status, said = self._said(request)
+            return answer(status, msgspec.json.encode(said, enc_hook=str))
         except RequestError as error:
             return error_answer(error.status, error.message, error.field)
         except PenstockError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            return error_answer(409, f"{error.message}{hint}")
+            field = getattr(error, "field", "") or None
+            return error_answer(_status_of(error), f"{error.message}{hint}", field)
         except SQLAlchemyError:
             return error_answer(503, "the state database is away", None, {"retry-after": "5"})
-        return answer(status, msgspec.json.encode(said, enc_hook=str))
+        except Exception:  # a fault of ours is answered too
+            log.exception("%s %s", request.method, request.path)
+            return error_answer(500, "this could not be done; the controller's log says why")
 
     def _said(self, request: Request) -> tuple[int, Any]:
         path, method = request.path.decode("latin-1"), request.method
@@ -157,6 +185,17 @@ def _started(desk: service.Desk, given: Start) -> Any:
     begun = service.start(desk, given.model, given.endpoint, plan)
     found = begun if isinstance(begun, Release) else begun.state
     return found.model_dump(mode="json")
+
+
+def _status_of(error: PenstockError) -> int:
+    match error:
+        case UnknownRolloutError():
+            return 404
+        case UsageError() | SettingsError():
+            return 400
+        case ResourceError():
+            return 503
+    return 409
 
 
 def _decoded(body: bytes, kind: Any) -> Any:

@@ -39,8 +39,7 @@ def guarded(scene: Scene) -> Decision | None:
         return None
     verdicts = scene.guardrails()
     if ends := condemned(scene, verdicts):
-        judged = e.Judged(at=scene.now, actor=ACTOR, verdicts=verdicts)
-        return Decision((judged, ends), ends.reason, verdicts=verdicts)
+        return _step(scene, Look(verdicts), ends, ends.reason)
     return None
 
 
@@ -61,7 +60,7 @@ def to_stage(scene: Scene, stage: int) -> tuple[e.Event, str]:
     if scene.lacking(point):
         return awaited(scene, point)
     started = e.StageStarted(at=scene.now, actor=ACTOR, stage=stage)
-    return started, f"stage {stage} begins"
+    return started, f"stage {stage + 1} begins"
 
 
 def to_promotion(scene: Scene) -> tuple[e.Event, str]:
@@ -121,7 +120,7 @@ def _wait(scene: Scene, look: Look) -> Decision:
     ends_at = state.stage_began + stage.bake if state.stage_began else None
     deadline = state.patience_began + stage.longest if state.patience_began else None
     waits_for_time = ends_at is not None and scene.now < ends_at and not state.hurried
-    number = f"stage {state.stage} of {len(stages_of(scene.settings))}"
+    number = f"stage {state.stage + 1} of {len(stages_of(scene.settings))}"
     return Decision(
         events=_notes(scene, look, only_changes=True),
         reason="; ".join(told(v) for v in look.verdicts if v.judgement is not Judgement.PASS)
@@ -155,9 +154,21 @@ def _step(scene: Scene, look: Look, event: e.Event, reason: str) -> Decision:
 
 def _notes(scene: Scene, look: Look, *, only_changes: bool) -> tuple[e.Event, ...]:
     """Verdicts are written down when a judgement changes, and whenever something follows."""
-    before = {(v.metric, v.judgement) for v in scene.state.verdicts}
-    after = {(v.metric, v.judgement) for v in look.verdicts}
-    if not look.verdicts or (only_changes and not look.notes and before == after):
+    if not look.verdicts:
         return look.notes
-    judged = e.Judged(at=scene.now, actor=ACTOR, verdicts=look.verdicts)
-    return (judged, *look.notes)
+    before, after = scene.state.verdicts, look.verdicts
+    if only_changes and not look.notes:
+        known = _judgements(before) == _judgements(after)
+    else:
+        known = _numbers(before) == _numbers(after)
+    if known:
+        return look.notes
+    return (e.Judged(at=scene.now, actor=ACTOR, verdicts=look.verdicts), *look.notes)
+
+
+def _judgements(verdicts: tuple[Verdict, ...]) -> set[tuple[str, Judgement]]:
+    return {(verdict.metric, verdict.judgement) for verdict in verdicts}
+
+
+def _numbers(verdicts: tuple[Verdict, ...]) -> list[str]:
+    return [verdict.model_dump_json() for verdict in verdicts]  # as text, NaN equals NaN

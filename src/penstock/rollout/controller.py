@@ -13,9 +13,10 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,10 +28,15 @@ from penstock.rollout.candidate import release_for, version_of
 from penstock.rollout.evidence import SmokeResult
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
-from penstock.rollout.observing import Sources, observe
+from penstock.rollout.observing import Sources, foreign_table, observe
 from penstock.rollout.routing import desired_table
-from penstock.rollout.scene import Decision
-from penstock.rollout.smoke import made_up_questions, recent_questions, smoke_test
+from penstock.rollout.scene import Decision, Scene
+from penstock.rollout.smoke import (
+    SmokeTests,
+    made_up_questions,
+    recent_questions,
+    smoke_test,
+)
 from penstock.rollout.states import Rollout
 from penstock.serving.access import token_with
 from penstock.serving.release import ReleaseSpec
@@ -68,7 +74,7 @@ class Controller:
         self._engine = engine
         self._memory = Memory(engine)
         self._now = now
-        self._smoke: dict[str, SmokeResult] = {}
+        self._smoke = SmokeTests()
         self._away = False
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
@@ -94,11 +100,15 @@ class Controller:
             return []
         found = []
         for rollout in self._memory.live():
+            # One rollout that cannot go on holds up no other. It is tried again.
             try:
                 found.append(self.drive(rollout))
+            except SQLAlchemyError:
+                raise
             except (PenstockError, OSError) as error:
-                # One rollout that cannot go on holds up no other. It is tried again.
                 log.error("%s: %s", rollout, error)
+            except Exception:  # a fault of ours must not keep a bad version elsewhere in traffic
+                log.exception("%s cannot go on", rollout)
         return found
 
     def drive(self, rollout: str) -> Seen:
@@ -124,15 +134,13 @@ class Controller:
         # Routing before anything else: in a rollback, every request counts.
         if route(self._engine, one, published, desired, now):
             published = routes.published(self._engine, state.endpoint)
-        follow(self._project, self._engine, one)
-        self._memory.settle(one)
+        follow(self._project, self._engine, self._memory, one)
         sources = Sources(self._engine, self._project.endpoint(state.endpoint))
-        smoke = self._smoke.get(state.id)
+        smoke = self._smoke.result(state.id)
         seen = observe(sources, one, published, desired, smoke, now)
         decision = decide(state, seen, now)
-        if decision.wants_smoke:
-            self._smoke[state.id] = self._smoke_test(state, [one.url for one in seen.gateways])
-            decision = self._step(one)
+        if decision.wants_smoke and (alive := Scene(state, seen, now).alive):
+            self._smoke.begin(state.id, partial(self._smoke_test, state, alive[0].url))
         return decision
 
     def _desired(self, one: Remembered, published: Published | None) -> RoutingTable | None:
@@ -140,28 +148,38 @@ class Controller:
         if state.ended or not state.routed:
             return None
         present = RoutingTable.model_validate(published.document) if published else None
-        return desired_table(state, self._releases(state, present), present)
+        releases = Releases(present.releases if present else {}, partial(self._described, state))
+        foreign = bool(foreign_table(one, published))
+        return desired_table(state, releases, present, foreign=foreign)
 
-    def _releases(self, state: Rollout, present: RoutingTable | None) -> dict[str, ReleaseSpec]:
-        """Both releases, as the present table describes them, or as they are to be."""
-        known = dict(present.releases) if present else {}
-        found = {}
-        for version in (state.spec.candidate, state.spec.baseline):
-            if version.release not in known:
-                number = version.release.rpartition("-")[2]
-                registered = version_of(self._project, version.model)
-                known[version.release] = release_for(
-                    self._project, self._engine, registered, state.endpoint, number
-                )
-            found[version.release] = known[version.release]
-        return found
+    def _described(self, state: Rollout, release: str) -> ReleaseSpec:
+        """A release of the rollout that the present table does not have."""
+        both = (state.spec.candidate, state.spec.baseline)
+        version = next(one for one in both if one.release == release)
+        number = release.rpartition("-")[2]
+        registered = version_of(self._project, version.model)
+        return release_for(self._project, self._engine, registered, state.endpoint, number)
 
-    def _smoke_test(self, state: Rollout, urls: list[str]) -> SmokeResult:
+    def _smoke_test(self, state: Rollout, url: str) -> SmokeResult:
         count = state.spec.settings.blue_green.smoke_requests
         folder = self._project.endpoint(state.endpoint)
         questions = recent_questions(folder, state.endpoint, count)
         if not questions:
-            questions = made_up_questions(urls[0], self._project.seed)
+            questions = made_up_questions(url, self._project.seed)
         asked = [questions[number % len(questions)] for number in range(count)]
         token = token_with(self._project.settings.serving, "pin")
-        return smoke_test(urls[0], state.spec.candidate.release, asked, token)
+        return smoke_test(url, state.spec.candidate.release, asked, token)
+
+
+class Releases(dict[str, ReleaseSpec]):
+    """As the present table describes them; others as they are to be, once they are asked for."""
+
+    def __init__(
+        self, known: Mapping[str, ReleaseSpec], describe: Callable[[str], ReleaseSpec]
+    ) -> None:
+        super().__init__(known)
+        self._describe = describe
+
+    def __missing__(self, name: str) -> ReleaseSpec:
+        self[name] = self._describe(name)
+        return self[name]

@@ -23,6 +23,10 @@ STREAM = "rollout/"
 BIRTH = timedelta(minutes=1)  # between being listed and the first entry, at most
 
 
+class UnknownRolloutError(RolloutError):
+    """There is no rollout of that name, or more than one."""
+
+
 @dataclass(frozen=True)
 class Remembered:
     """A rollout as the ledger tells it."""
@@ -55,25 +59,38 @@ class Memory:
 
     def create(self, event: e.Created) -> Remembered:
         """Raises `RolloutError` while another rollout of the endpoint goes on."""
-        while not rollouts.begin(self._engine, event.id, event.endpoint, event.at):
-            for other in rollouts.live(self._engine, event.endpoint):
-                if event.at - other.updated_at < BIRTH or self._ledger.entries(
-                    stream=STREAM + other.id
-                ):
-                    raise RolloutError(
-                        f"{other.id} of {event.endpoint} goes on",
-                        hint=f"wait for its end, or type `penstock rollout abort {other.id}`",
-                    )
-                rollouts.forget(self._engine, other.id)  # whoever began it was killed
+        if not self._begin(event):
+            self._forget_unborn(event)
+            if not self._begin(event):
+                raise RolloutError(
+                    f"another rollout of {event.endpoint} was begun at the same time",
+                    hint="`penstock rollout list` shows it",
+                )
         return self._append(event.id, 0, (event,))
 
+    def _begin(self, event: e.Created) -> bool:
+        return rollouts.begin(self._engine, event.id, event.endpoint, event.at)
+
+    def _forget_unborn(self, event: e.Created) -> None:
+        """Rollouts that are in the way, and whose creator was killed before the first entry."""
+        for other in rollouts.live(self._engine, event.endpoint):
+            if event.at - other.updated_at < BIRTH or self._has_begun(other):
+                raise RolloutError(
+                    f"{other.id} of {event.endpoint} goes on",
+                    hint=f"wait for its end, or type `penstock rollout abort {other.id}`",
+                )
+            rollouts.forget(self._engine, other.id)
+
+    def _has_begun(self, one: rollouts.Listed) -> bool:
+        return one.position > 0 or bool(self._ledger.entries(stream=STREAM + one.id))
+
     def load(self, rollout: str) -> Remembered:
-        """Raises `RolloutError` where there is none, or several begin so."""
+        """Raises `UnknownRolloutError` where there is none, or several begin so."""
         known = [one for one in rollouts.all_of(self._engine) if one.id.startswith(rollout)]
         exact = [one for one in known if one.id == rollout] or known
         if len(exact) != 1:
             named = ", ".join(one.id for one in exact[:5]) or "none begins so"
-            raise RolloutError(
+            raise UnknownRolloutError(
                 f"no single rollout is called {rollout!r}: {named}",
                 hint="`penstock rollout list` shows all",
             )
@@ -83,25 +100,25 @@ class Memory:
         """Writes what follows `before`. Raises `ConflictError` where something else follows."""
         return self._append(before.state.id, before.state.position, events)
 
-    def settle(self, one: Remembered) -> None:
-        """All that follows from its entries is done."""
+    def settle(self, one: Remembered, position: int) -> None:
+        """All that follows from its entries up to this one is done."""
         state = one.state
         rollouts.settle(
             self._engine,
             state.id,
             status=state.status,
-            live=not state.ended,
-            position=state.position,
-            at=state.updated,
+            live=not state.ended or position < state.position,
+            position=position,
+            at=one.events[position - 1].at,
         )
 
     def live(self) -> list[str]:
         """Rollouts that have not ended, or whose end has consequences to come."""
-        return [one.id for one in rollouts.live(self._engine)]
+        return [one.id for one in rollouts.live(self._engine) if self._has_begun(one)]
 
     def listed(self) -> list[rollouts.Listed]:
-        """All, the newest first."""
-        return rollouts.all_of(self._engine)
+        """All that have begun, the newest first."""
+        return [one for one in rollouts.all_of(self._engine) if self._has_begun(one)]
 
     def _append(self, rollout: str, position: int, events: Sequence[e.Event]) -> Remembered:
         for number, event in enumerate(events, start=position + 1):
@@ -119,6 +136,8 @@ class Memory:
 
     def _read(self, rollout: str, settled: int) -> Remembered:
         entries = self._ledger.entries(stream=STREAM + rollout)
+        if not entries:
+            raise UnknownRolloutError(f"{rollout} has not begun yet", hint="try again")
         events = tuple(e.event_of(entry.action, entry.details) for entry in entries)
         sequences = tuple(entry.sequence for entry in entries)
         return Remembered(replay(events), events, sequences, settled)

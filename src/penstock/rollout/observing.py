@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import msgspec
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,13 +25,17 @@ from penstock.rollout.evidence import (
 from penstock.rollout.experiments import ab_evidence, shadow_evidence
 from penstock.rollout.memory import Remembered
 from penstock.rollout.routing import candidate_arm, candidate_share
-from penstock.rollout.states import Rollout
+from penstock.rollout.states import GOING_BACK, Rollout
 from penstock.serving.observations.counts import Counts, counts_of
 from penstock.serving.routing.table import CHAMPION, RoutingTable
 from penstock.state import first_events, observations, rollouts, routes
 from penstock.state.first_events import ERROR, EVENT, SLOW, Kind
 from penstock.state.observations import Total
 from penstock.state.routes import Published
+
+UNREADABLE = (
+    SQLAlchemyError, duckdb.Error, msgspec.MsgspecError, LookupError, ValueError, OSError
+)  # fmt: skip
 
 Totals = Mapping[tuple[str, str], Total]  # by epoch and arm
 
@@ -56,8 +61,8 @@ def observe(
     spec = state.spec
     found = Observed(
         gateways=_gateways(engine, state.endpoint),
-        table_revision=_revision_as(desired, published),
-        foreign_table=_foreign(one, published),
+        table_revision=_revision_as(state, desired, published),
+        foreign_table=foreign_table(one, published),
         approvals=_approvals(engine, spec.candidate.digest),
         quarantined=rollouts.in_quarantine(engine, spec.candidate.digest) is not None,
         smoke=smoke,
@@ -73,7 +78,7 @@ def observe(
         if spec.settings.strategy == "shadow":
             folder = sources.folder
             changes["shadow"] = shadow_evidence(engine, folder, state, totals, now)
-    except (SQLAlchemyError, msgspec.MsgspecError, LookupError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         return found.model_copy(update={"metrics_error": f"the evidence cannot be read: {error}"})
     return found.model_copy(update=changes)
 
@@ -158,10 +163,14 @@ def _approvals(engine: Engine, digest: str) -> tuple[Approval, ...]:
     )
 
 
-def _revision_as(desired: RoutingTable | None, published: Published | None) -> int:
-    """The revision of the published table where it is what the state wants."""
-    if desired is None or published is None:
+def _revision_as(state: Rollout, desired: RoutingTable | None, published: Published | None) -> int:
+    """The revision of the published table where it is what the state wants; else 0."""
+    if published is None:
         return 0
+    if desired is None:
+        # On the way back, a table of somebody else's that does without the candidate will do.
+        free = state.spec.candidate.release not in published.document.get("releases", {})
+        return published.revision if free and state.status in GOING_BACK else 0
     return published.revision if published.document == document_of(desired) else 0
 
 
@@ -174,7 +183,7 @@ def writer_of(rollout: str) -> str:
     return f"rollout {rollout}"
 
 
-def _foreign(one: Remembered, published: Published | None) -> str:
+def foreign_table(one: Remembered, published: Published | None) -> str:
     """Who wrote another table since the rollout's first; empty: nobody."""
     state = one.state
     if published is None or published.actor == writer_of(state.id):

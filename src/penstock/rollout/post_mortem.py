@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
+import duckdb
+
 from penstock.digests import written_whole
+from penstock.errors import PenstockError
 from penstock.project import Project
 from penstock.rollout import events as e
 from penstock.rollout.memory import Remembered
+from penstock.rollout.scene import ACTOR
+from penstock.rollout.spec import RolloutSpec
+from penstock.rollout.timeline import plan, sentence
 from penstock.serving.prediction_log.reading import Selection, predictions, records
 from penstock.serving.release import EndpointFolder
+
+log = logging.getLogger(__name__)
 
 LAST = 20  # answers of the candidate, the failed ones first
 
@@ -35,59 +46,97 @@ def post_mortem(project: Project, one: Remembered) -> dict[str, Any]:
         "strategy": state.spec.settings.strategy,
         "candidate": state.spec.candidate.model_dump(mode="json"),
         "baseline": state.spec.baseline.model_dump(mode="json"),
+        "plan": plan(state.spec.settings),
         "status": state.status,
         "reason": state.reason,
-        "timeline": [_told(event) for event in one.events],
+        "timeline": [_told(event, state.spec) for event in one.events],
         "evidence": [verdict.model_dump(mode="json") for verdict in state.verdicts],
         "last_predictions": _last_predictions(project, one),
     }
 
 
-def _told(event: e.Event) -> dict[str, Any]:
-    said = event.model_dump(mode="json", exclude={"spec", "verdicts", "id", "endpoint"})
-    at, actor = said.pop("at"), said.pop("actor")
-    return {"at": at, "what": e.action_of(event), "by": actor, **said}
+def _told(event: e.Event, spec: RolloutSpec) -> dict[str, Any]:
+    more = event.model_dump(mode="json", exclude={"at", "actor", "spec", "id", "endpoint"})
+    return {
+        "at": event.at,
+        "what": e.action_of(event),
+        "by": event.actor,
+        "sentence": sentence(event, spec),
+        **more,
+    }
 
 
 def _last_predictions(project: Project, one: Remembered) -> list[dict[str, Any]]:
     folder = EndpointFolder(project.endpoint(one.state.endpoint))
     asked = Selection(release=one.state.spec.candidate.release)
-    found = predictions([folder.predictions], asked)
     columns = "arrived_at, prediction_id, arm, unit, status, error, features, output, total_us"
-    latest = found.order("(status >= 500) DESC, arrived_at DESC").limit(LAST).project(columns)
-    return records(latest)
+    try:
+        found = predictions([folder.predictions], asked)
+        latest = found.order("(status >= 500) DESC, arrived_at DESC").limit(LAST).project(columns)
+        return records(latest)
+    except (duckdb.Error, PenstockError) as error:  # the rest is worth telling all the same
+        log.error("%s: the prediction log cannot be read: %s", one.state.id, error)
+        return []
 
 
 def as_markdown(found: dict[str, Any]) -> str:
-    """The same for people."""
+    """The same for people; tables are aligned, since it is read as text too."""
+    began = found["timeline"][0]["at"]
+    answers = (
+        (f"{p['arrived_at']:%H:%M:%S.%f}"[:-3], p["status"], p["error"], _in_short(p["output"]),
+         p["prediction_id"])
+        for p in found["last_predictions"]
+    )  # fmt: skip
     lines = [
         f"# {found['rollout']}: {found['candidate']['model']} on {found['endpoint']}",
         "",
-        f"{found['strategy']}, {found['status']}: {found['reason']}",
+        ": ".join(filter(None, (f"**{found['status']}**", found["reason"]))),
         "",
-        "## Timeline",
+        found["plan"],
         "",
-        *(
-            f"- {one['at']} {one['what']} by {one['by']}{_because(one)}"
-            for one in found["timeline"]
-        ),
+        f"## Timeline, from {began:%Y-%m-%d %H:%M:%S} UTC",
+        "",
+        *(f"- {_clock(one['at'], began):>8}  {_with_actor(one)}" for one in found["timeline"]),
         "",
         "## Evidence",
         "",
         *(f"- {v['metric']}: **{v['judgement']}** – {v['reason']}" for v in found["evidence"]),
         "",
-        "## Last answers of the candidate",
+        f"## Last answers of {found['candidate']['model']}, failed ones first",
         "",
-        "| at | prediction | status | error | output |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {p['arrived_at']} | {p['prediction_id']} | {p['status']} | {p['error']} "
-            f"| {p['output']} |"
-            for p in found["last_predictions"]
-        ),
+        *_table(("at (UTC)", "status", "error", "output", "prediction"), answers),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _because(one: dict[str, Any]) -> str:
-    return f": {one['reason']}" if one.get("reason") else ""
+def _with_actor(one: dict[str, Any]) -> str:
+    by = "" if one["by"] == ACTOR else f" (by {one['by']})"
+    return f"{one['sentence']}{by}"
+
+
+def _clock(at: datetime, began: datetime) -> str:
+    """Time since the beginning.
+
+    >>> start = datetime(2026, 1, 1)
+    >>> _clock(datetime(2026, 1, 1, 0, 0, 7, 250_000), start), _clock(datetime(2026, 1, 3), start)
+    ('7.2 s', '48:00:00')
+    """
+    seconds = (at - began).total_seconds()
+    if seconds < 600:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 3600:02.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:02.0f}"
+
+
+def _in_short(output: Any) -> str:
+    """Numbers with as many digits as people compare."""
+    if not isinstance(output, list):
+        return "" if output is None else str(output)
+    return ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in output)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    cells = [heads, *(tuple(str(cell) for cell in row) for row in rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(heads))]
+    cells.insert(1, tuple("-" * width for width in widths))
+    for row in cells:
+        yield f"| {' | '.join(c.ljust(w) for c, w in zip(row, widths, strict=True))} |"

@@ -27,20 +27,24 @@ ARMS = {"canary": "canary", "blue_green": "green", "ab": "b", "shadow": SHADOW}
 
 
 def desired_table(
-    state: Rollout, releases: Mapping[str, ReleaseSpec], present: RoutingTable | None = None
+    state: Rollout,
+    releases: Mapping[str, ReleaseSpec],
+    present: RoutingTable | None = None,
+    *,
+    foreign: bool = False,
 ) -> RoutingTable | None:
     """The routing table that the state asks for; None: the present one is to be left alone.
 
     `releases` has the candidate's and the baseline's, by id. `present` is the table as it stands:
-    only of use where somebody else wrote it.
+    only of use where somebody else wrote it. `foreign`: somebody did, and people do not know yet.
     """
     spec = state.spec
     if state.ended or not state.routed:
         return None
-    hands_off = bool(state.held and state.held.hands_off)
+    hands_off = foreign or bool(state.held and state.held.hands_off)
     if state.status in GOING_BACK:
-        if hands_off and present is not None:
-            return _without(present, spec.candidate.release, releases[spec.baseline.release])
+        if present is not None and (hands_off or _of_others(state, present)):
+            return _without(present, spec.candidate.release, releases, spec.baseline.release)
         return serving_only(releases[spec.baseline.release])
     if hands_off:
         return None
@@ -117,14 +121,22 @@ def _side_by_side(state: Rollout, releases: Mapping[str, ReleaseSpec]) -> Routin
     )
 
 
-def _without(present: RoutingTable, release: str, baseline: ReleaseSpec) -> RoutingTable | None:
+def _of_others(state: Rollout, present: RoutingTable) -> bool:
+    """Whether a third release is the champion: somebody was faster than the way back."""
+    spec = state.spec
+    return present.champion not in (spec.candidate.release, spec.baseline.release)
+
+
+def _without(
+    present: RoutingTable, release: str, releases: Mapping[str, ReleaseSpec], baseline: str
+) -> RoutingTable | None:
     """A table that somebody else wrote, without the candidate; None where it has no part in it."""
     if release not in present.releases:
         return None
     kept = {name: spec for name, spec in present.releases.items() if name != release}
     champion = present.champion
     if champion == release:
-        kept[baseline.id], champion = baseline, baseline.id
+        kept[baseline], champion = releases[baseline], baseline
     mirrored = present.mirror if present.mirror and present.mirror.release != release else None
     arms = tuple(arm for arm in present.arms if arm.release != release)
     changes = {"champion": champion, "releases": kept, "arms": arms, "mirror": mirrored}

@@ -18,10 +18,11 @@ from penstock.records import Release
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
 from penstock.rollout import operations
+from penstock.rollout.acting import route_back
 from penstock.rollout.candidate import DEPLOYED, release_for, version_of
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
-from penstock.rollout.observing import Sources, observe
+from penstock.rollout.observing import Sources, foreign_table, observe
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision
 from penstock.rollout.spec import RolloutSpec, Version, check
@@ -44,6 +45,14 @@ OPERATIONS: dict[str, Operation] = {
     "abort": operations.abort,
     "rollback": operations.rollback,
 }
+
+
+class RefusedError(RolloutError):
+    """Something speaks against a rollout; `field`: the first one of its spec that is to blame."""
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def start(desk: Desk, model: str, endpoint: str, plan: RolloutSettings) -> Remem
     quarantined = rollouts.in_quarantine(engine, found.digest) is not None
     if refusals := check(spec, quarantined=quarantined):
         reasons = "; ".join(f"{one.field}: {one.reason}" for one in refusals)
-        raise RolloutError(reasons, hint=refusals[0].hint)
+        raise RefusedError(reasons, hint=refusals[0].hint, field=refusals[0].field)
     release_for(project, engine, found, endpoint, number)  # what cannot be served is told now
     rollout = f"ro-{now:%Y%m%d}-{number}"
     created = e.Created(at=now, actor=desk.actor, id=rollout, endpoint=endpoint, spec=spec)
@@ -129,27 +138,39 @@ def operate(desk: Desk, rollout: str, operation: str, **given: Any) -> Remembere
         one = desk.memory.load(rollout)
         at = max(datetime.now(UTC), one.state.updated)
         event = OPERATIONS[operation](one.state, actor=desk.actor, at=at, **given)
-        try:
-            return desk.memory.append(one, [event])
-        except ConflictError:
-            continue
+        if (done := _written(desk, one, [event])) is not None:
+            return done
     raise RolloutError(f"{rollout} changes all the time", hint="try again")
 
 
 def note_alert(
     desk: Desk, rollout: str, alert: str, reason: str, *, rolls_back: bool
 ) -> Remembered:
-    """Writes down what monitoring says, and rolls back. Raises `RolloutError`."""
+    """Writes down what monitoring says, once, and rolls back. Raises `RolloutError`."""
     for _ in range(TRIES):
         one = desk.memory.load(rollout)
         at = max(datetime.now(UTC), one.state.updated)
         told = e.Alerted(at=at, actor=desk.actor, alert=alert, reason=reason)
         back = operations.rollback(one.state, actor=desk.actor, at=at, reason=reason)
-        try:
-            return desk.memory.append(one, [told, back] if rolls_back else [told])
-        except ConflictError:
-            continue
+        events = [*([] if is_noted(one, alert) else [told]), *([back] if rolls_back else [])]
+        if (done := _written(desk, one, events)) is not None:
+            return done
     raise RolloutError(f"{rollout} changes all the time", hint="try again")
+
+
+def is_noted(one: Remembered, alert: str) -> bool:
+    """Whether an alert, by its fingerprint and start, is written down."""
+    return any(isinstance(event, e.Alerted) and event.alert == alert for event in one.events)
+
+
+def _written(desk: Desk, one: Remembered, events: Sequence[e.Event]) -> Remembered | None:
+    """What follows from the events; None: somebody else was faster. A way back begins at once."""
+    try:
+        done = desk.memory.append(one, events)
+    except ConflictError:
+        return None
+    route_back(desk.engine, done, datetime.now(UTC))
+    return done
 
 
 def view(desk: Desk, rollout: str) -> View:
@@ -162,7 +183,8 @@ def view(desk: Desk, rollout: str) -> View:
         present = RoutingTable.model_validate(published.document)
         both = (state.spec.candidate.release, state.spec.baseline.release)
         if all(name in present.releases for name in both):
-            desired = desired_table(state, present.releases, present)
+            foreign = bool(foreign_table(one, published))
+            desired = desired_table(state, present.releases, present, foreign=foreign)
     sources = Sources(desk.engine, desk.project.endpoint(state.endpoint))
     seen = observe(sources, one, published, desired, None, now)
     return View(one, seen, decide(state, seen, now))
@@ -174,13 +196,16 @@ def listed(desk: Desk) -> Sequence[Rollout]:
 
 
 def _serve_first(desk: Desk, spec: ReleaseSpec, plan: RolloutSettings) -> Release:
-    """There is nothing to compare with: people agree, and it is served."""
+    """There is nothing to compare with: people agree, and it is served; dry, it has no URL."""
     agreed = {one.actor for one in approvals(desk.engine) if one.digest == spec.digest}
     if len(agreed) < plan.approvals.required:
-        raise RolloutError(
+        raise RefusedError(
             f"candidate: {spec.model} has {len(agreed)} of {plan.approvals.required} approvals",
             hint=f"`penstock models approve {spec.model} --for production --meaning '…'`",
+            field="candidate",
         )
+    if plan.dry_run:
+        return _as_release(spec, url="")
     place = endpoints.place_of(desk.project, spec.endpoint)
     settings = desk.project.settings.serving.of(spec.endpoint)
     alive = [
@@ -209,6 +234,10 @@ def _serve_first(desk: Desk, spec: ReleaseSpec, plan: RolloutSettings) -> Releas
         reason=f"the first release of {spec.endpoint}",
         actor=desk.actor,
     )
+    return _as_release(spec, url)
+
+
+def _as_release(spec: ReleaseSpec, url: str) -> Release:
     return Release(
         endpoint=spec.endpoint,
         id=spec.id,
@@ -221,7 +250,8 @@ def _serve_first(desk: Desk, spec: ReleaseSpec, plan: RolloutSettings) -> Releas
 
 def _refuse(quarantined: bool, label: str) -> None:
     if quarantined:
-        raise RolloutError(
+        raise RefusedError(
             f"candidate: {label} is in quarantine: a rollout of the same bytes was rolled back",
             hint="register a mended version",
+            field="candidate",
         )

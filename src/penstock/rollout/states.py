@@ -234,7 +234,8 @@ def _gone_on(state: Rollout, at: datetime) -> dict[str, Any]:
     """Where it was before it was held, with `max` counted anew."""
     changes: dict[str, Any] = {"held": None, "error_since": None}
     if state.held:
-        changes |= {"status": state.held.status, "accepted": (*state.accepted, state.held.metric)}
+        seen = (state.held.metric,) if state.held.metric else ()
+        changes |= {"status": state.held.status, "accepted": (*state.accepted, *seen)}
     if state.patience_began:
         changes["patience_began"] = at
     return changes

@@ -161,8 +161,9 @@ def start_ahead(place: Place, settings: ServingSettings, modules: tuple[str, ...
 def status(folder: Path) -> EndpointStatus:
     """What the endpoint's gateway last said; `stopped` when none is alive."""
     endpoint = EndpointFolder(folder)
-    said = endpoint.read_status()
-    if _gateway_is_alive(endpoint):
+    alive = _gateway_is_alive(endpoint)
+    said = endpoint.read_status()  # afterwards: before, it may be what a killed one said last
+    if alive:
         return said
     return said.model_copy(update={"state": "stopped", "pid": 0, "live": ""})
 

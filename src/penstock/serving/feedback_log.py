@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import threading
 import time
@@ -21,6 +22,8 @@ from penstock.serving.http_server.messages import (
     error_answer,
     id_header,
 )
+
+log = logging.getLogger(__name__)
 
 
 class FeedbackLog:
@@ -63,6 +66,11 @@ class FeedbackLog:
             if error.status == 503:
                 headers["retry-after"] = "1"
             return error_answer(error.status, error.message, error.field, headers)
+        except Exception:  # nobody else would answer
+            log.exception("feedback could not be taken")
+            return error_answer(
+                500, "feedback could not be taken", None, id_header(request.headers)
+            )
         return answer(202, encode({"accepted": count}))
 
     def keep(self, body: bytes) -> int:

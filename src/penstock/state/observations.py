@@ -94,7 +94,7 @@ def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in other.items():
         if name not in total:
             total[name] = value
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             total[name] = added(total[name], value)
         else:
             total[name] = max(total[name], value) if name in LARGEST else total[name] + value

@@ -203,7 +203,7 @@ def test_without_that_promise_only_the_open_interval_is_missing(
             os.kill(gateway.pid, signal.SIGKILL)
         ids = [one.prediction_id for one in running.seen if one.status == 200]
         logged = {row["prediction_id"] for row in gateway.logged()}
-        numbered = sorted(ids, key=lambda given: int(given[16:], 16))
+        numbered = sorted(ids, key=lambda given: int(given[-8:], 16))
         held = [given in logged for given in numbered]
         assert logged
         assert held == sorted(held, reverse=True)

@@ -139,7 +139,8 @@ def test_a_killed_gateway_leaves_no_replicas_and_serves_again(
     assert process.stdin is not None
     process.stdin.write(staging.config)
     process.stdin.close()
-    until(lambda: endpoint.status(staging.folder).live == "r1")
+    # The new one: for an instant, what the killed one said last is still there.
+    until(lambda: (s := endpoint.status(staging.folder)).pid == process.pid and s.live == "r1")
     assert staging.predict({"rows": [ROW]}).body["release"] == "r1"
     endpoint.stop(staging.folder)
     assert process.wait(timeout=30) == 0

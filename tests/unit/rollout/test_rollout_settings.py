@@ -110,7 +110,7 @@ HALF = {"weight": 0.5, "bake": "1h"}
         ({"colour": "red"}, "colour"),
         ({"stages": []}, "stages: a canary needs one"),
         ({"stages": [{"weight": 1.2, "bake": "1h"}]}, "stages.0.weight"),
-        ({"stages": [{"weight": 0, "bake": "1h"}]}, "stages.0.weight must be above 0"),
+        ({"stages": [{"weight": 0, "bake": "1h"}]}, "stages.0.weight must be 0.0001 at least"),
         ({"stages": [HALF, {"weight": 0.4, "bake": "1h"}]}, "stages.1.weight 0.4 falls below"),
         ({"stages": [{"weight": 0.5}]}, "stages.0\n.*needs time or events"),
         ({"stages": [HALF | {"max": "30m"}]}, "stages.0\n.*max is shorter than bake"),

@@ -49,6 +49,10 @@ class PackedOnlineStore(OnlineStore):
     when they are read, so that what is served at a time is what the offline store gives for it.
     """
 
+    # Feast 0.67 imports all of its own stores at the first read to find this out: 0.7 s, for which
+    # the first clients of an on-demand feature would wait.
+    _versioned_read_supported = False
+
     def __init__(self) -> None:
         self._config: RepoConfig | None = None
         self._opened: RowStore | None = None

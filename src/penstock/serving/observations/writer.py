@@ -126,9 +126,10 @@ class Observer:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is new. A second that may have been written is written again as it was: it counts once.
+        """Writes what is new.
 
-        So what comes after, be it within the same second, is written under a later one.
+        A second that may have been written is written again as it was: it counts once. So what
+        comes after, be it within the same second, is written under a later one.
         """
         pairs = compared(self._pairs.popleft() for _ in range(len(self._pairs)))
         self._add({ArmKey(one[0], SHADOW, one[1]): Counts(pairs=n) for one, n in pairs.items()})

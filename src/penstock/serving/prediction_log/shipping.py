@@ -6,6 +6,7 @@ what is there in the same size is not sent again, and a run that was broken off 
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from penstock.errors import ResourceError, SettingsError
 from penstock.serving.prediction_log.segments import LogFolder
 
 COPY_BYTES = 8 << 20
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str 
     """Brings the Parquet files that `destination` (s3://bucket/prefix) lacks there.
 
     Credentials come from where AWS's own tools look for them. `endpoint_url` names another server
-    than AWS. Raises `SettingsError` for a destination that is none, and `ResourceError`.
+    than AWS; without it, AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL do, as for those tools.
+
+    Raises `SettingsError` for a destination that is none, and `ResourceError`.
     """
     bucket, prefix = _parse(destination)
     log = LogFolder(folder)
@@ -72,6 +76,8 @@ def _parse(destination: str) -> tuple[str, str]:
 
 def _store(endpoint_url: str, region: str) -> Any:
     options: dict[str, Any] = {}
+    for name in ENDPOINT_VARIABLES:  # which Arrow 25 does not look at
+        endpoint_url = endpoint_url or os.environ.get(name, "")
     if endpoint_url:
         parts = urlsplit(endpoint_url)
         options = {"scheme": parts.scheme or "https", "endpoint_override": parts.netloc}

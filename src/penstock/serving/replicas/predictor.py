@@ -192,7 +192,7 @@ class Predictor:
         together = {name: [v for one in asked for v in one[name]] for name in names}
         sizes = [len(one[names[0]]) for one in asked]
         try:
-            vectors = self._read(self._source.read, together, Exception)
+            vectors = self._read(self._source.read, together, (Exception,))
         except WrongKeyError as error:
             raise RequestError(400, error.message, error.key) from error
         if len(vectors.unknown) != sum(sizes):
@@ -203,7 +203,9 @@ class Predictor:
             _refuse_unknown(vectors.unknown, together)
         return sizes, vectors
 
-    def _read(self, read: Callable[[Any], T], asked: Any, failures: type | tuple[type, ...]) -> T:
+    def _read(
+        self, read: Callable[[Any], T], asked: Any, failures: tuple[type[Exception], ...]
+    ) -> T:
         """What the source of features says. Raises `ServingError` where that is one of `failures`.
 
         A wrong key is none of them: it is the client's.

@@ -1,0 +1,52 @@
+"""Shops whose registry is made once; each module, or test, has a copy of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import shops
+from shops import Shop
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template") / "shop"
+    shops.build(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One shop with a gateway that serves the baseline, for the tests of a module."""
+    shop = shops.copied(template, tmp_path_factory.mktemp("running") / "shop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(shops.SUPPORT))
+        shop.serve_baseline()
+        yield shop
+        shop.close()
+
+
+@pytest.fixture
+def shop(running: Shop) -> Shop:
+    """Nothing is going on, and the baseline is served."""
+    running.fresh()
+    return running
+
+
+@pytest.fixture
+def new_shop(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Shop]]:
+    """Shops of a test's own."""
+    monkeypatch.setenv("PYTHONPATH", str(shops.SUPPORT))
+    made: list[Shop] = []
+
+    def make(**given: int) -> Shop:
+        made.append(shops.copied(template, tmp_path / f"shop-{len(made)}", **given))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,275 @@
+"""A shop with registered versions of a small model, as a whole run would have left them, and people
+who roll them out. Only the run itself is left out, so that a shop costs seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, delete
+
+from penstock.audit.approvals import approve
+from penstock.audit.ledger import Ledger
+from penstock.project import Project, open_project
+from penstock.registry import versions
+from penstock.registry.loading import model_digest
+from penstock.rollout import service
+from penstock.rollout.controller import Controller
+from penstock.rollout.memory import Remembered
+from penstock.rollout.states import Rollout
+from penstock.rollout_settings import RolloutSettings
+from penstock.serving import endpoint as endpoints
+from penstock.serving.release import FeatureSource, ReleaseSpec
+from penstock.serving.routing.table import RoutingTable, serving_only
+from penstock.state import routes
+from penstock.state.database import open_database
+from penstock.state.tables import quarantine
+from penstock.training import tracking
+
+PRODUCTION = "production"
+SUPPORT = Path(__file__).parent
+USERS = [f"user-{number}" for number in range(200)]
+ENTITIES = {"entities": {"customer_id": [40]}}
+
+# What the versions are like towards their clients: see `shop_features`.
+BASELINE, GOOD, BROKEN, SLOW, HANGING, OTHER, UNTESTED = range(1, 8)
+SOURCES = {BASELINE: "Sound", GOOD: "Sound", BROKEN: "Broken", SLOW: "Slow", HANGING: "Hanging"}
+
+SETTINGS = """\
+[project]
+name = "shop"
+
+[serving]
+port = 0
+replicas = 1
+workers = {workers}
+ports = {{production = 0}}
+"""
+MLMODEL = """\
+flavors:
+  lightgbm: {code: null, data: model.lgb, model_class: lightgbm.basic.Booster}
+  python_function: {data: model.lgb, loader_module: mlflow.lightgbm}
+signature:
+  inputs: '[{"type": "double", "name": "visits", "required": true},
+    {"type": "double", "name": "age", "required": true}]'
+"""
+# Everything within seconds; 25 requests without a fault are enough evidence to go on.
+QUICK: dict[str, Any] = {
+    "unit": {"header": "X-User"},
+    "negligible": 0.3,
+    "approvals": {"required": 0},
+    "stages": [
+        {"weight": 0.25, "bake": "200ms", "max": "60s", "error_rate": 0.05},
+        {"weight": 1.0, "bake": "200ms", "max": "60s", "error_rate": 0.05},
+    ],
+    "guardrails": [{"metric": "error_rate"}],
+    "watch": "200ms",
+    "retain": "200ms",
+    "lease": "5s",
+}
+
+
+def build(root: Path) -> None:
+    """The project's folder with its registry: once for many tests, which copy it."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "penstock.toml").write_text(SETTINGS.format(workers=1))
+    project = open_project(root, "dev")
+    engine = open_database(project)
+    for number in range(BASELINE, UNTESTED + 1):
+        model = _trained(root / ".models" / str(number), seed=number)
+        run = tracking.start_run(project, f"seed {number}", {})
+        tracking.log(project, run, files={"model": model})
+        made = versions.register(project, run, {"model": model_digest(model)}, {})
+        path = versions.fetch(project, made.version, made.digest)
+        if number != UNTESTED:
+            source = SOURCES.get(number, "Sound")
+            _deployed(engine, made.label, made.digest, path, source)
+    engine.dispose()
+
+
+def _trained(folder: Path, seed: int) -> Path:
+    import lightgbm
+    import numpy
+
+    folder.mkdir(parents=True)
+    rng = numpy.random.default_rng(seed)
+    rows = numpy.column_stack([rng.normal(3, 2, 200), rng.integers(18, 90, 200)])
+    label = (rows[:, 0] + rng.normal(0, 1, 200) > 3).astype(int)
+    data = lightgbm.Dataset(rows, label, feature_name=["visits", "age"])
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1, "seed": seed}
+    lightgbm.train(parameters, data, num_boost_round=3).save_model(folder / "model.lgb")
+    (folder / "MLmodel").write_text(MLMODEL)
+    return folder
+
+
+def _deployed(engine: Engine, model: str, digest: str, path: Path, source: str) -> None:
+    """As the step that deploys to staging writes it down."""
+    name, _, version = model.partition("@")
+    spec = ReleaseSpec(
+        id=f"{name}-{version}-staged",
+        endpoint="staging",
+        model=model,
+        digest=digest,
+        path=str(path),
+        replicas=1,
+        features=FeatureSource(module=f"shop_features:{source}", entities=("customer_id",)),
+    )
+    details = {"release": spec.id, "model": model, "spec": spec.model_dump(mode="json")}
+    Ledger(engine).append("release.deployed", "staging", digest=digest, details=details)
+
+
+def copied(template: Path, root: Path, *, workers: int = 1) -> Shop:
+    """A shop of one's own."""
+    shutil.copytree(template, root)
+    (root / "penstock.toml").write_text(SETTINGS.format(workers=workers))
+    return Shop(root)
+
+
+@dataclass
+class Shop:
+    """A project and its people; the controller looks when it is told to."""
+
+    root: Path
+    project: Project = field(init=False)
+    engine: Engine = field(init=False)
+    controller: Controller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.project = open_project(self.root, "dev")
+        self.engine = open_database(self.project)
+        self.controller = Controller(self.project, self.engine)
+
+    # Versions.
+
+    def found(self, version: int) -> versions.Found:
+        return versions.find(self.project, version)
+
+    def label(self, version: int) -> str:
+        return f"shop@{version}"
+
+    def approve(self, version: int) -> None:
+        one = self.found(version)
+        approve(self.engine, one.label, digest=one.digest, target=PRODUCTION, meaning="tested")
+
+    def champion(self) -> str:
+        found = versions.champion(self.project)
+        return found.label if found else ""
+
+    # Rollouts.
+
+    def desk(self, actor: str = "ann") -> service.Desk:
+        return service.Desk.of(self.project, self.engine, actor)
+
+    def start(self, version: int, **plan: Any) -> str:
+        settings = RolloutSettings.model_validate({**QUICK, **plan})
+        begun = service.start(self.desk(), self.label(version), PRODUCTION, settings)
+        assert isinstance(begun, Remembered)
+        return begun.state.id
+
+    def act(self, rollout: str, operation: str, actor: str = "ann", **given: Any) -> Rollout:
+        return service.operate(self.desk(actor), rollout, operation, **given).state
+
+    def state(self, rollout: str) -> Rollout:
+        return self.remembered(rollout).state
+
+    def remembered(self, rollout: str) -> Remembered:
+        return self.desk().memory.load(rollout)
+
+    def happened(self, rollout: str) -> list[str]:
+        return [type(event).__name__ for event in self.remembered(rollout).events]
+
+    def until(
+        self, rollout: str, *statuses: str, seconds: float = 60.0, every: float = 0.05
+    ) -> Rollout:
+        """The controller looks until the rollout is in one of these; by default, until its end."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.controller.tick()
+            state = self.state(rollout)
+            if state.status in statuses or (not statuses and state.ended):
+                return state
+            left = time.monotonic() < deadline
+            assert left, f"{state.status}: {self.why(rollout)}"
+            assert not state.ended, f"{state.status}: {self.why(rollout)}"
+            time.sleep(every)
+
+    def why(self, rollout: str) -> str:
+        found = service.view(self.desk(), rollout)
+        return f"{found.state.reason} | {found.decision.reason}"
+
+    # What is served.
+
+    @property
+    def folder(self) -> Path:
+        return self.project.endpoint(PRODUCTION)
+
+    @property
+    def url(self) -> str:
+        return endpoints.status(self.folder).url
+
+    def table(self) -> RoutingTable:
+        found = routes.published(self.engine, PRODUCTION)
+        assert found is not None
+        return RoutingTable.model_validate(found.document)
+
+    def serve(self, table: RoutingTable) -> None:
+        place = endpoints.place_of(self.project, PRODUCTION)
+        endpoints.serve_table(place, table, self.project.settings.serving.of(PRODUCTION))
+
+    def spec(self, version: int) -> ReleaseSpec:
+        one = self.found(version)
+        path = versions.fetch(self.project, version, one.digest)
+        source = SOURCES.get(version, "Sound")
+        return ReleaseSpec(
+            id=f"shop-{version}-own",
+            endpoint=PRODUCTION,
+            model=one.label,
+            digest=one.digest,
+            path=str(path),
+            replicas=1,
+            features=FeatureSource(module=f"shop_features:{source}", entities=("customer_id",)),
+        )
+
+    def serve_baseline(self) -> None:
+        self.serve(serving_only(self.spec(BASELINE)))
+
+    def fresh(self) -> None:
+        """Whatever a test before left behind."""
+        for one in self.desk().memory.live():
+            if not self.state(one).ended:
+                self.act(one, "abort", reason="the next test")
+            self.until(one)
+        with self.engine.begin() as connection:
+            connection.execute(delete(quarantine))
+        if self.table().champion != self.spec(BASELINE).id or self.table().arms:
+            self.serve_baseline()
+
+    def notices(self) -> str:
+        file = self.project.folder / "notices.log"
+        return file.read_text() if file.exists() else ""
+
+    def close(self) -> None:
+        endpoints.stop(self.folder)
+        self.engine.dispose()
+
+
+def waited(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def shares(answers: Sequence[Any]) -> dict[str, int]:
+    """How many answers each release gave."""
+    found: dict[str, int] = {}
+    for one in answers:
+        found[one.release] = found.get(one.release, 0) + 1
+    return found
