@@ -67,10 +67,9 @@ class FeedbackLog:
                 headers["retry-after"] = "1"
             return error_answer(error.status, error.message, error.field, headers)
         except Exception:  # nobody else would answer
-            log.exception("feedback could not be taken")
-            return error_answer(
-                500, "feedback could not be taken", None, id_header(request.headers)
-            )
+            message = "feedback could not be taken"
+            log.exception(message)
+            return error_answer(500, message, None, id_header(request.headers))
         return answer(202, encode({"accepted": count}))
 
     def keep(self, body: bytes) -> int:

@@ -11,8 +11,8 @@ a candidate that is slower than the baseline, yet surely within the limit, is no
 does it pass, unless it is surely less than `tolerance` times as often slow.
 
 Where the candidate has all traffic, only the past of the baseline is there to compare with. Time
-alone may change a rate, so that a rollback then needs `tolerance` times as much as before. Set
-`holdback` to keep a baseline beside it.
+alone may change a rate, so that a rollback then needs surely more than `tolerance` times as much as
+before, and a pass surely less. Set `holdback` to keep a baseline beside it.
 """
 
 from __future__ import annotations
@@ -161,19 +161,32 @@ def _judged(case: _Case) -> tuple[Judgement, str]:
         return Judgement.FAIL, _e_value(case)
     if case.above:
         return _above_limit(case)
-    if case.history and case.history[0] > case.tolerance:
-        return Judgement.INSUFFICIENT, _than_before(case)
     if case.is_negligible:
         return Judgement.PASS, f"surely below {percent(case.negligible)}, which is negligible"
+    if case.history:
+        return _against_the_past(case, case.history)
     if case.within:
         return Judgement.PASS, _certificate(case)
-    if case.history and case.history[1] <= case.tolerance:
-        return (
-            Judgement.PASS,
-            f"at most {case.history[1]:.2g} times what the baseline had before, tolerated are "
-            f"{case.tolerance:g}",
-        )
     return Judgement.INSUFFICIENT, _undecided(case)
+
+
+def _against_the_past(case: _Case, history: tuple[float, float]) -> tuple[Judgement, str]:
+    """With all traffic, the candidate must do as well as the baseline did before.
+
+    What the e-values of earlier stages certified, they certified of less traffic.
+    """
+    past = case.counts.baseline
+    if not past.requests:
+        says = f"no baseline to compare with, and not surely below {percent(case.negligible)}"
+        return Judgement.INSUFFICIENT, says
+    says = f"times the {percent(past.rate)} that the baseline had before"
+    if history[1] <= case.tolerance:
+        return Judgement.PASS, f"at most {history[1]:.2g} {says}, of {case.tolerance:g} tolerated"
+    return (
+        Judgement.INSUFFICIENT,
+        f"between {history[0]:.2g} and {history[1]:.2g} {says}; to pass, it must surely be less "
+        f"than {case.tolerance:g}",
+    )
 
 
 def _above_limit(case: _Case) -> tuple[Judgement, str]:
@@ -187,19 +200,12 @@ def _above_limit(case: _Case) -> tuple[Judgement, str]:
     past = case.counts.baseline
     if not past.requests:
         return Judgement.FAIL, f"{says}, and there is no baseline to compare with"
+    least = f"{case.history[0]:.2g} times the {percent(past.rate)} that the baseline had before"
     judgement = Judgement.FAIL if case.history[0] > case.tolerance else Judgement.INSUFFICIENT
-    return judgement, f"{says} and {_than_before(case)}; a rollback needs {case.tolerance:g}"
-
-
-def _than_before(case: _Case) -> str:
-    assert case.history is not None
-    past = percent(case.counts.baseline.rate)
-    return f"at least {case.history[0]:.2g} times the {past} that the baseline had before"
+    return judgement, f"{says} and at least {least}; a rollback needs {case.tolerance:g}"
 
 
 def _undecided(case: _Case) -> str:
-    if not case.counts.baseline.requests:
-        return f"no baseline to compare with, and not surely below {percent(case.negligible)}"
     worse = _e_value(case)
     if case.worse:  # latency
         worse = f"worse than the baseline, if within the limit; {worse}"
