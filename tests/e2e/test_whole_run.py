@@ -130,6 +130,9 @@ def test_an_approved_version_becomes_the_champion_to_beat(
         "models", "approve", "shop@1", "--for", "production", "--meaning", "looks right"
     )
     assert approved.status == 0, approved.text
+    begun = shop.penstock("rollout", "start", "shop@1", "--json")
+    assert begun.status == 0, begun.text
+    shop.penstock("serve", "--endpoint", "production", "--stop")
     assert shop.penstock("models", "list", "--json").json[0]["aliases"] == ["champion", "staging"]
     why = shop.penstock("why", "evaluate_model").out
     assert "champion changed: none → shop@1" in why

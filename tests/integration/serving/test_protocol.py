@@ -51,7 +51,8 @@ def test_a_request_id_is_echoed(live: Any) -> None:
 
 def test_a_request_id_that_cannot_be_echoed_is_replaced(live: Any) -> None:
     answer = live.predict({"rows": [ROW]}, **{"X-Request-Id": "x" * 500})
-    assert len(answer.body["request_id"]) == 24
+    assert answer.headers["X-Request-Id"] == answer.body["request_id"]
+    assert answer.body["request_id"] == answer.body["prediction_id"]
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "application/x-junk"])
