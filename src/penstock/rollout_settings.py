@@ -168,8 +168,8 @@ class AbSettings(Section):
     lift: float = Field(default=0.02, gt=0)  # of the primary metric, that counts as success
     lift_is: Literal["relative", "absolute"] = "relative"  # to the baseline's mean, or its unit
     power: Open = 0.8  # to find a lift of this size
-    baseline_mean: float | None = None  # of the primary, for one unit; unset: from history
-    baseline_sd: float | None = Field(default=None, gt=0)  # between units; unset: from history
+    baseline_mean: float | None = None  # of the primary, for one unit
+    baseline_sd: float | None = Field(default=None, gt=0)  # between units
     side: Literal["two", "one"] = "two"  # one: only a gain is looked for
 
     @model_validator(mode="after")

@@ -26,9 +26,12 @@ from penstock.project import Project
 from penstock.rollout.acting import follow, route
 from penstock.rollout.candidate import release_for, version_of
 from penstock.rollout.evidence import SmokeResult
+from penstock.rollout.judge.ab import AbEvidence
+from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
+from penstock.rollout.reading_rate import Kept
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision, Scene
 from penstock.rollout.smoke import (
@@ -75,6 +78,8 @@ class Controller:
         self._memory = Memory(engine)
         self._now = now
         self._smoke = SmokeTests()
+        self._ab = Kept[AbEvidence]()
+        self._shadow = Kept[ShadowEvidence]()
         self._away = False
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
@@ -135,7 +140,8 @@ class Controller:
         if route(self._engine, one, published, desired, now):
             published = routes.published(self._engine, state.endpoint)
         follow(self._project, self._engine, self._memory, one)
-        sources = Sources(self._engine, self._project.endpoint(state.endpoint))
+        folder = self._project.endpoint(state.endpoint)
+        sources = Sources(self._engine, folder, self._ab, self._shadow)
         smoke = self._smoke.result(state.id)
         seen = observe(sources, one, published, desired, smoke, now)
         decision = decide(state, seen, now)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,10 @@ from penstock.rollout.evidence import (
     StageEvidence,
 )
 from penstock.rollout.experiments import ab_evidence, shadow_evidence
+from penstock.rollout.judge.ab import AbEvidence
+from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.memory import Remembered
+from penstock.rollout.reading_rate import Kept
 from penstock.rollout.routing import candidate_arm, candidate_share
 from penstock.rollout.states import GOING_BACK, Rollout
 from penstock.serving.observations.counts import Counts, counts_of
@@ -46,6 +50,8 @@ class Sources:
 
     engine: Engine
     folder: Path  # of the endpoint: its prediction log, for what is known of single predictions
+    ab: Kept[AbEvidence] = field(default_factory=Kept)
+    shadow: Kept[ShadowEvidence] = field(default_factory=Kept)
 
 
 def observe(
@@ -73,11 +79,15 @@ def observe(
         totals = observations.totals(engine, state.endpoint, state.id)
         units = first_events.counts(engine, state.endpoint, state.id)
         changes: dict[str, object] = {"stages": stages(state, totals, units, now)}
+        folder = sources.folder
         if spec.settings.strategy == "ab":
-            changes["ab"] = ab_evidence(sources.engine, sources.folder, state, totals, units, now)
+            changes["ab"] = sources.ab.read(
+                state.id, partial(ab_evidence, engine, folder, state, totals, units, now)
+            )
         if spec.settings.strategy == "shadow":
-            folder = sources.folder
-            changes["shadow"] = shadow_evidence(engine, folder, state, totals, now)
+            changes["shadow"] = sources.shadow.read(
+                state.id, partial(shadow_evidence, engine, folder, state, totals, now)
+            )
     except UNREADABLE as error:
         return found.model_copy(update={"metrics_error": f"the evidence cannot be read: {error}"})
     return found.model_copy(update=changes)

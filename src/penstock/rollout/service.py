@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,9 +20,12 @@ from penstock.rollout import events as e
 from penstock.rollout import operations
 from penstock.rollout.acting import route_back
 from penstock.rollout.candidate import DEPLOYED, release_for, version_of
+from penstock.rollout.judge.ab import AbEvidence
+from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
+from penstock.rollout.reading_rate import Kept
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision
 from penstock.rollout.spec import RolloutSpec, Version, check
@@ -62,6 +65,8 @@ class Desk:
     project: Project
     engine: Engine
     actor: str
+    ab: Kept[AbEvidence] = field(default_factory=Kept)
+    shadow: Kept[ShadowEvidence] = field(default_factory=Kept)
 
     @classmethod
     def of(cls, project: Project, engine: Engine, actor: str = "") -> Desk:
@@ -185,7 +190,8 @@ def view(desk: Desk, rollout: str) -> View:
         if all(name in present.releases for name in both):
             foreign = bool(foreign_table(one, published))
             desired = desired_table(state, present.releases, present, foreign=foreign)
-    sources = Sources(desk.engine, desk.project.endpoint(state.endpoint))
+    folder = desk.project.endpoint(state.endpoint)
+    sources = Sources(desk.engine, folder, desk.ab, desk.shadow)
     seen = observe(sources, one, published, desired, None, now)
     return View(one, seen, decide(state, seen, now))
 

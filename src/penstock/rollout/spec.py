@@ -71,38 +71,16 @@ def check(spec: RolloutSpec, *, quarantined: bool = False) -> tuple[Refusal, ...
                 'set unit = { header = "…" } or unit = { field = "…" }',
             )
         )
-    return tuple(found)
+    return (*found, *_underpowered(settings))
 
 
-def check_power(settings: RolloutSettings, *, units_per_day: float) -> tuple[Refusal, ...]:
-    """What speaks against an A/B test: that it would hardly find what it looks for.
-
-    The baseline's mean and spread must be known: from the settings, or filled in from history.
-    """
-    if settings.strategy != "ab":
+def _underpowered(settings: RolloutSettings) -> tuple[Refusal, ...]:
+    """That a test would hardly find what it looks for, where the baseline is stated."""
+    ab = settings.ab
+    if settings.strategy != "ab" or ab.baseline_mean is None or ab.baseline_sd is None:
         return ()
-    mean, sd = settings.ab.baseline_mean, settings.ab.baseline_sd
-    if mean is None or sd is None:
-        missing = "ab.baseline_mean" if mean is None else "ab.baseline_sd"
-        reason = f"of {settings.ab.primary} is not known, and without it there is no sample size"
-        return (Refusal(missing, reason, "state it, or collect feedback first"),)
     try:
-        require_power(
-            ab_plan(settings),
-            mean=mean,
-            sd=sd,
-            power=settings.ab.power,
-            units_per_day=units_per_day,
-        )
+        require_power(ab_plan(settings), mean=ab.baseline_mean, sd=ab.baseline_sd, power=ab.power)
     except SettingsError as error:
-        return (Refusal("ab", error.message, error.hint),)
+        return (Refusal("ab.min_units", error.message, error.hint),)
     return ()
-
-
-def require_none(refusals: tuple[Refusal, ...]) -> None:
-    """Raises `SettingsError` with every refusal."""
-    if refusals:
-        raise SettingsError(
-            "\n".join(f"{one.field}: {one.reason}" for one in refusals),
-            hint="; ".join(one.hint for one in refusals if one.hint),
-        )

@@ -6,35 +6,28 @@ from penstock.errors import SettingsError
 from penstock.rollout.judge.ab import AbPlan
 from penstock.stats.power import Design, SampleSize, detection_power, sample_size
 
-DAY = 86_400.0
 
+def require_power(plan: AbPlan, *, mean: float, sd: float, power: float) -> SampleSize:
+    """The units that find the plan's lift with `power`. Raises `SettingsError` for fewer.
 
-def require_power(
-    plan: AbPlan, *, mean: float, sd: float, power: float, units_per_day: float = 0.0
-) -> SampleSize:
-    """The units that find the plan's lift with `power`. Raises `SettingsError` if fewer will come.
-
-    `mean` and `sd` (between units) are the baseline's, of the primary metric. As many units come
-    as `units_per_day` brings in the plan's time, and at least its `min_units`: the test waits for
-    them.
+    `mean` and `sd` (between units) are the baseline's, of the primary metric. The test waits for
+    the plan's `min_units`, whatever its time.
     """
     _require_base(plan, mean, sd)
     design = Design(
         mean, sd, plan.lift, plan.relative, plan.two_sided_alpha, power, plan.split, plan.looks
     )
     needed = sample_size(design)
-    units = max(float(plan.min_units), units_per_day * plan.seconds / DAY)
+    units = plan.min_units
     if units >= needed.total:
         return needed
     lift = f"{plan.lift:.2%} of {mean:.4g}" if plan.relative else f"{plan.lift:.4g}"
     reached = detection_power(design, units)
-    pace = f", {needed.days(units_per_day):,.1f} days" if units_per_day > 0 else ""
     raise SettingsError(
         f"{plan.primary}: {units:,.0f} units find a lift of {lift} in {reached:.0%} of such tests; "
         f"power {power:.0%} was asked for",
         hint=f"it takes {needed.total:,} units ({needed.control:,} in the baseline, "
-        f"{needed.treatment:,} in the candidate{pace}): raise ab.min_units or ab.duration, "
-        "or state a larger ab.lift",
+        f"{needed.treatment:,} in the candidate): raise ab.min_units, or state a larger ab.lift",
     )
 
 
