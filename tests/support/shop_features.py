@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.features.vectors import Vectors
 
-SLOW = 0.08  # seconds that a slow read takes
+SLOW = 0.5  # seconds that a slow read takes
 
 
 class Sound:
@@ -40,11 +40,18 @@ class Slow(Sound):
 
 
 class Hanging(Sound):
-    """Answers nobody; but for the first reads, so that it comes up."""
+    """Comes up, and answers nobody."""
 
     def read(self, asked: dict[str, list[Any]]) -> Vectors:
         time.sleep(3600)
         return super().read(asked)
+
+
+class Stuck(Sound):
+    """Never comes up."""
+
+    def __init__(self) -> None:
+        time.sleep(3600)
 
 
 class Turning(Sound):

@@ -4,6 +4,7 @@ who roll them out. Only the run itself is left out, so that a shop costs seconds
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +19,17 @@ from penstock.audit.ledger import Ledger
 from penstock.project import Project, open_project
 from penstock.registry import versions
 from penstock.registry.loading import model_digest
+from penstock.rollout import events as e
 from penstock.rollout import service
 from penstock.rollout.controller import Controller
-from penstock.rollout.memory import Remembered
+from penstock.rollout.memory import Remembered, written_at
+from penstock.rollout.routing import candidate_buckets
 from penstock.rollout.states import Rollout
 from penstock.rollout_settings import RolloutSettings
 from penstock.serving import endpoint as endpoints
+from penstock.serving.prediction_log.reading import Selection, predictions, records
 from penstock.serving.release import FeatureSource, ReleaseSpec
+from penstock.serving.routing.buckets import bucket_of
 from penstock.serving.routing.table import RoutingTable, serving_only
 from penstock.state import routes
 from penstock.state.database import open_database
@@ -38,8 +43,9 @@ ENTITIES = {"entities": {"customer_id": [40]}}
 
 # What the versions are like towards their clients: see `shop_features`.
 BASELINE, GOOD, BROKEN, SLOW, HANGING, OTHER, UNTESTED = range(1, 8)
-SOURCES = {BASELINE: "Sound", GOOD: "Sound", BROKEN: "Broken", SLOW: "Slow", HANGING: "Hanging"}
+SOURCES = {BROKEN: "Broken", SLOW: "Slow", HANGING: "Hanging"}
 
+# What hangs is given up after 3 s.
 SETTINGS = """\
 [project]
 name = "shop"
@@ -49,6 +55,8 @@ port = 0
 replicas = 1
 workers = {workers}
 ports = {{production = 0}}
+request_timeout = "3s"
+hang_timeout = "3s"
 """
 MLMODEL = """\
 flavors:
@@ -107,7 +115,9 @@ def _trained(folder: Path, seed: int) -> Path:
     return folder
 
 
-def _deployed(engine: Engine, model: str, digest: str, path: Path, source: str) -> None:
+def _deployed(
+    engine: Engine, model: str, digest: str, path: Path, source: str, **arguments: str
+) -> None:
     """As the step that deploys to staging writes it down."""
     name, _, version = model.partition("@")
     spec = ReleaseSpec(
@@ -117,10 +127,15 @@ def _deployed(engine: Engine, model: str, digest: str, path: Path, source: str) 
         digest=digest,
         path=str(path),
         replicas=1,
-        features=FeatureSource(module=f"shop_features:{source}", entities=("customer_id",)),
+        features=_source(source, **arguments),
     )
     details = {"release": spec.id, "model": model, "spec": spec.model_dump(mode="json")}
     Ledger(engine).append("release.deployed", "staging", digest=digest, details=details)
+
+
+def _source(name: str, **arguments: str) -> FeatureSource:
+    module = f"shop_features:{name}"
+    return FeatureSource(module=module, arguments=arguments, entities=("customer_id",))
 
 
 def copied(template: Path, root: Path, *, workers: int = 1) -> Shop:
@@ -155,6 +170,12 @@ class Shop:
     def approve(self, version: int) -> None:
         one = self.found(version)
         approve(self.engine, one.label, digest=one.digest, target=PRODUCTION, meaning="tested")
+
+    def staged(self, version: int, source: str, **arguments: str) -> None:
+        """The version was deployed to staging again, and is like this from now on."""
+        one = self.found(version)
+        path = versions.fetch(self.project, version, one.digest)
+        _deployed(self.engine, one.label, one.digest, path, source, **arguments)
 
     def champion(self) -> str:
         found = versions.champion(self.project)
@@ -224,7 +245,6 @@ class Shop:
     def spec(self, version: int) -> ReleaseSpec:
         one = self.found(version)
         path = versions.fetch(self.project, version, one.digest)
-        source = SOURCES.get(version, "Sound")
         return ReleaseSpec(
             id=f"shop-{version}-own",
             endpoint=PRODUCTION,
@@ -232,7 +252,7 @@ class Shop:
             digest=one.digest,
             path=str(path),
             replicas=1,
-            features=FeatureSource(module=f"shop_features:{source}", entities=("customer_id",)),
+            features=_source(SOURCES.get(version, "Sound")),
         )
 
     def serve_baseline(self) -> None:
@@ -248,6 +268,35 @@ class Shop:
             connection.execute(delete(quarantine))
         if self.table().champion != self.spec(BASELINE).id or self.table().arms:
             self.serve_baseline()
+
+    def is_of_candidate(self, rollout: str, user: str, stage: int = 0) -> bool:
+        """Whether the candidate answers this user in a stage."""
+        held = candidate_buckets(self.state(rollout).spec.settings, stage)
+        bucket = bucket_of(rollout, user)
+        return any(first <= bucket < end for first, end in held)
+
+    def logged(self, **selection: Any) -> list[dict[str, Any]]:
+        """Rows of the prediction log, as they arrived."""
+        found = predictions([self.folder / "predictions"], Selection(**selection))
+        return records(found.order("arrived_at"))
+
+    def took(self, rollout: str) -> dict[str, float]:
+        """For how long each process of the gateway still sent users to the candidate after the
+        decision to go back was in the ledger, in s; as they arrived.
+        """
+        one = self.remembered(rollout)
+        decided = written_at(one, e.RollingBack) or written_at(one, e.Returning)
+        assert decided is not None
+        processes = {process_of(row): 0.0 for row in self.logged(since=decided)}
+        for row in self.logged(since=decided, release=one.state.spec.candidate.release):
+            processes[process_of(row)] = (row["arrived_at"] - decided).total_seconds()
+        return processes
+
+    def told_of(self, rollout: str) -> dict[str, Any]:
+        """The post-mortem, as programs read it."""
+        file = self.project.folder / "rollouts" / rollout / "post-mortem.json"
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
 
     def notices(self) -> str:
         file = self.project.folder / "notices.log"
@@ -265,6 +314,11 @@ def waited(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s")
+
+
+def process_of(row: dict[str, Any]) -> str:
+    """What the ids of predictions have in common that one process of a gateway gave."""
+    return str(row["prediction_id"])[21:37]
 
 
 def shares(answers: Sequence[Any]) -> dict[str, int]:

@@ -1,41 +1,45 @@
 """The append-only ledger: whatever changes the world is an entry here.
 
-Entries may go on with the story of one thing, such as a rollout: its stream. An entry is then
-written at a position, and of two who write the same one the second is refused: so that whoever
-decides on a story has read all of it.
+Entries are the leaves of a Merkle tree, written one after another under a lock of the database.
+They may go on with the story of one thing, such as a rollout: its stream. An entry is then written
+at a position, and of two who write the same one the second is refused: so that whoever decides on a
+story has read all of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
+import secrets
 import socket
 import threading
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, func, insert, select, text
+from sqlalchemy.exc import DBAPIError
 
-from penstock.errors import ConflictError
-from penstock.records import plain
-from penstock.state.tables import ledger
+from penstock.audit import entries as form
+from penstock.audit.canonical import SALT_BYTES, canonical, commitment
+from penstock.audit.entries import Actor, Draft, Entry, Personal
+from penstock.audit.merkle import Frontier, leaf_hash
+from penstock.audit.tree import caught_up, store
+from penstock.errors import ConflictError, ResourceError
+from penstock.state.tables import ledger, ledger_payloads
 
+__all__ = [
+    *("Actor", "AppendOnlyLedger", "Draft", "Entry", "Ledger", "MemoryLedger", "Page"),
+    *("Personal", "present_actor", "present_user"),
+]
 
-@dataclass(frozen=True)
-class Entry:
-    sequence: int
-    at: datetime
-    actor: str
-    action: str  # model.registered, model.approved, release.deployed
-    subject: str  # churn@3, staging
-    digest: str  # of the artefact that was acted on
-    run_id: str | None
-    reason: str
-    details: dict[str, Any]
-    stream: str = ""  # the thing whose story it goes on with, such as a rollout
-    position: int | None = None  # its place there, from 1
+LOCK = 7366  # PostgreSQL's advisory lock of those who append
+# The frontier of each database as this process saw it last, and the last leaf under it.
+_seen: WeakKeyDictionary[Engine, tuple[Frontier, bytes]] = WeakKeyDictionary()
 
 
 class AppendOnlyLedger(Protocol):
@@ -49,26 +53,26 @@ class AppendOnlyLedger(Protocol):
         digest: str,
         reason: str = "",
         run_id: str | None = None,
-        actor: str | None = None,
+        actor: str | Actor | None = None,
         details: dict[str, Any] | None = None,
         stream: str = "",
         position: int | None = None,
     ) -> int:
-        """Writes an entry and returns its sequence number.
+        """Writes an entry and returns its sequence number. Without an actor: the present user.
 
         With a stream, at `position`, which is one more than its entries so far. Raises
         `ConflictError` when it is another by now, and nothing is written.
         """
 
+    def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
+        """The same for all that an entry can say, and for what must not be in it."""
+
     def entries(self, action: str = "", *, stream: str = "") -> list[Entry]:
         """All entries, or those of one action, or of one stream, oldest first."""
 
 
-class Ledger:
-    """The ledger in the state database."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class _Appending:
+    """`append` in terms of `write`."""
 
     def append(
         self,
@@ -78,89 +82,127 @@ class Ledger:
         digest: str,
         reason: str = "",
         run_id: str | None = None,
-        actor: str | None = None,
+        actor: str | Actor | None = None,
         details: dict[str, Any] | None = None,
         stream: str = "",
         position: int | None = None,
     ) -> int:
         """As `AppendOnlyLedger.append`."""
-        _require_both(stream, position)
-        entry = insert(ledger).values(
-            at=datetime.now(UTC),
-            actor=actor or present_user(),
+        draft = Draft(
+            by=actor_of(actor),
             action=action,
             subject=subject,
             digest=digest,
-            run_id=run_id,
             reason=reason,
-            details=plain(details or {}),
+            run_id=run_id,
+            details=details or {},
             stream=stream,
             position=position,
         )
-        try:
-            with self._engine.begin() as connection:
-                if position is not None:
-                    _require_next(stream, position, _length(connection, stream))
-                return int(connection.execute(entry.returning(ledger.c.sequence)).scalar_one())
-        except IntegrityError as error:
-            if position is None:
-                raise
-            # Between the question and the entry: the index on (stream, position) has seen it.
-            raise _conflict(stream, position) from error
+        return self.write(draft).sequence
+
+    def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
+        raise NotImplementedError
+
+
+class Ledger(_Appending):
+    """The ledger in the state database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
+        """As `AppendOnlyLedger.write`. Raises `ResourceError` where the database refuses."""
+        with self.page() as page:
+            return page.write(draft, personal)
+
+    @contextlib.contextmanager
+    def page(self) -> Iterator[Page]:
+        """Several entries, and rows of other tables, in one transaction: all or nothing.
+
+        Until the block ends nobody else can append, so that what it reads is what it decides on.
+        """
+        with _translated(), self._engine.connect() as connection:
+            _lock(connection)
+            page = Page(connection, *_head(connection, self._engine))
+            yield page
+            connection.commit()
+        _seen[self._engine] = (page.frontier, page.last)
 
     def entries(self, action: str = "", *, stream: str = "") -> list[Entry]:
         """As `AppendOnlyLedger.entries`."""
-        query = select(ledger).order_by(ledger.c.sequence)
+        query = select(ledger.c.entry).order_by(ledger.c.sequence)
         if action:
             query = query.where(ledger.c.action == action)
         if stream:
             query = query.where(ledger.c.stream == stream).order_by(None)
             query = query.order_by(ledger.c.position)
         with self._engine.connect() as connection:
-            return [Entry(**row._mapping) for row in connection.execute(query)]
+            return [form.read(data) for (data,) in connection.execute(query)]
 
 
-class MemoryLedger:
+@dataclass
+class Page:
+    """What is written in one transaction."""
+
+    connection: Connection  # for other tables that must change with it
+    frontier: Frontier
+    last: bytes  # leaf hash of the last entry
+
+    def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
+        """As `AppendOnlyLedger.write`."""
+        _require_both(draft.stream, draft.position)
+        if draft.position is not None:
+            _require_next(draft, self._length(draft.stream))
+        salt, payload = secrets.token_bytes(SALT_BYTES), b""
+        if personal is not None:
+            payload = canonical(personal.payload)
+            draft = _bound(draft, commitment(salt, payload))
+        sequence = self.frontier.size + 1
+        data = form.written(draft, sequence=sequence, id=str(uuid.uuid4()), at=datetime.now(UTC))
+        leaf = leaf_hash(data)
+        self.connection.execute(
+            insert(ledger).inline(), {"sequence": sequence, "entry": data.decode(), "leaf": leaf}
+        )
+        self.frontier, completed = self.frontier.add(leaf)
+        self.last = leaf
+        store(self.connection, completed)
+        if personal is not None:
+            row = {"person": personal.person, "salt": salt, "payload": payload.decode()}
+            self.connection.execute(insert(ledger_payloads), {"sequence": sequence, **row})
+        return form.read(data)
+
+    def _length(self, stream: str) -> int:
+        query = select(func.max(ledger.c.position)).where(ledger.c.stream == stream)
+        return int(self.connection.execute(query).scalar() or 0)
+
+
+class MemoryLedger(_Appending):
     """The same, for as long as the process lives: for simulations and tests."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._lock = threading.Lock()
 
-    def append(
-        self,
-        action: str,
-        subject: str,
-        *,
-        digest: str,
-        reason: str = "",
-        run_id: str | None = None,
-        actor: str | None = None,
-        details: dict[str, Any] | None = None,
-        stream: str = "",
-        position: int | None = None,
-    ) -> int:
-        """As `AppendOnlyLedger.append`."""
-        _require_both(stream, position)
+    def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
+        """As `AppendOnlyLedger.write`; what is personal is bound to, and forgotten at once."""
+        _require_both(draft.stream, draft.position)
         with self._lock:
-            if position is not None:
-                length = sum(entry.stream == stream for entry in self._entries)
-                _require_next(stream, position, length)
-            entry = Entry(
-                sequence=len(self._entries) + 1,
-                at=datetime.now(UTC),
-                actor=actor or present_user(),
-                action=action,
-                subject=subject,
-                digest=digest,
-                run_id=run_id,
-                reason=reason,
-                details=plain(details or {}),
-                stream=stream,
-                position=position,
+            if draft.position is not None:
+                _require_next(draft, sum(one.stream == draft.stream for one in self._entries))
+            if personal is not None:
+                salt = secrets.token_bytes(SALT_BYTES)
+                draft = _bound(draft, commitment(salt, canonical(personal.payload)))
+            entry = form.read(
+                form.written(
+                    draft,
+                    sequence=len(self._entries) + 1,
+                    id=str(uuid.uuid4()),
+                    at=datetime.now(UTC),
+                )
             )
             self._entries.append(entry)
-            return entry.sequence
+            return entry
 
     def entries(self, action: str = "", *, stream: str = "") -> list[Entry]:
         """As `AppendOnlyLedger.entries`."""
@@ -181,9 +223,54 @@ def present_user() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def _length(connection: Connection, stream: str) -> int:
-    query = select(func.max(ledger.c.position)).where(ledger.c.stream == stream)
-    return int(connection.execute(query).scalar() or 0)
+def present_actor() -> Actor:
+    user = present_user()
+    return Actor(user, name=user.partition("@")[0], authenticated="os")
+
+
+def actor_of(actor: str | Actor | None) -> Actor:
+    """A text is the id of somebody whom the caller knows."""
+    if actor is None or actor == "":
+        return present_actor()
+    return actor if isinstance(actor, Actor) else Actor(actor)
+
+
+def _lock(connection: Connection) -> None:
+    """One appends at a time: until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _head(connection: Connection, engine: Engine) -> tuple[Frontier, bytes]:
+    """The frontier, and the last leaf: from memory where the database still ends with it."""
+    query = select(ledger.c.sequence, ledger.c.leaf).order_by(ledger.c.sequence.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return Frontier(), b""
+    size, leaf = int(row.sequence), bytes(row.leaf)
+    known, last = _seen.get(engine, (Frontier(), b""))
+    if known.size == size and last != leaf:  # another database has taken its place
+        known = Frontier()
+    return caught_up(connection, known, size), leaf
+
+
+def _bound(draft: Draft, to: str) -> Draft:
+    import msgspec
+
+    return msgspec.structs.replace(draft, commitment=to)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise ResourceError(
+            f"the ledger cannot be written: {str(error.orig).strip().splitlines()[0]}",
+            hint="nothing was; check the state database, its disk and its permissions",
+        ) from error
 
 
 def _require_both(stream: str, position: int | None) -> None:
@@ -191,13 +278,10 @@ def _require_both(stream: str, position: int | None) -> None:
         raise ValueError("an entry of a stream has a position, and no other has one")
 
 
-def _require_next(stream: str, position: int, length: int) -> None:
-    if position != length + 1:
-        raise _conflict(stream, position)
-
-
-def _conflict(stream: str, position: int | None) -> ConflictError:
-    return ConflictError(
-        f"somebody else wrote to {stream} at the same time: entry {position} is not its next one",
-        hint="look at it again, and repeat what still makes sense",
-    )
+def _require_next(draft: Draft, length: int) -> None:
+    if draft.position != length + 1:
+        raise ConflictError(
+            f"somebody else wrote to {draft.stream} at the same time: entry {draft.position} is "
+            "not its next one",
+            hint="look at it again, and repeat what still makes sense",
+        )

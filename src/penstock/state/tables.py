@@ -12,10 +12,12 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    FetchedValue,
     Float,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -25,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0003"  # the newest migration
+REVISION = "0004"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -84,23 +86,54 @@ cache = Table(
     Column("created_at", UtcDateTime, nullable=False, index=True),
 )
 
+# What is hashed is `entry`, and nothing else is written: the columns below `leaf` are made from it by
+# the database, for questions. Triggers refuse every UPDATE and DELETE.
 ledger = Table(
     "ledger",
     metadata,
-    Column("sequence", Integer, primary_key=True, autoincrement=True),
-    Column("at", UtcDateTime, nullable=False),
-    Column("actor", String(128), nullable=False),
-    Column("action", String(64), nullable=False, index=True),
-    Column("subject", String(256), nullable=False, index=True),  # churn@3, staging
-    Column("digest", String(64), nullable=False),  # of the artefact acted on
-    Column("run_id", String(256)),
-    Column("reason", Text, nullable=False),
-    Column("details", JSON, nullable=False),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),  # from 1, without a gap
+    Column("entry", Text, nullable=False),  # canonical JSON (RFC 8785)
+    Column("leaf", LargeBinary, nullable=False),  # its leaf hash (RFC 6962)
+    Column("at", String(32), FetchedValue()),  # RFC 3339, UTC, microseconds: sorts as it is
+    Column("actor", Text, FetchedValue()),
+    Column("action", Text, FetchedValue(), index=True),
+    Column("subject", Text, FetchedValue(), index=True),  # churn@3, staging
+    Column("digest", Text, FetchedValue(), index=True),  # of the artefact acted on
+    Column("run_id", Text, FetchedValue()),
     # The thing whose story the entry goes on with, such as a rollout, and its place there from 1:
     # of two who write the same step, one is refused.
-    Column("stream", String(128), nullable=False, server_default=""),
-    Column("position", Integer),
+    Column("stream", Text, FetchedValue()),
+    Column("position", Integer, FetchedValue()),
     Index("ledger_stream_position", "stream", "position", unique=True),
+)
+
+# Roots of the complete subtrees over 256, 65,536, … entries: from them and 255 leaves at most, each
+# hash of the tree is made. Append-only, as the ledger.
+ledger_nodes = Table(
+    "ledger_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),  # 8, 16, …: over 2**level
+    Column("place", Integer, primary_key=True, autoincrement=False),  # which of its level, from 0
+    Column("hash", LargeBinary, nullable=False),
+)
+
+# Signed notes about the tree at a size. Append-only.
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),  # C2SP tlog-checkpoint
+    Column("signed_at", UtcDateTime, nullable=False),
+)
+
+# What entries are bound to by a commitment, and what may be forgotten: about persons. No UPDATE.
+ledger_payloads = Table(
+    "ledger_payloads",
+    metadata,
+    Column("sequence", Integer, ForeignKey("ledger.sequence"), primary_key=True),
+    Column("person", Text, nullable=False, index=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("payload", Text, nullable=False),  # canonical JSON
 )
 
 routes = Table(

@@ -1,4 +1,4 @@
-"""Shops whose registry is made once; each module, or test, has a copy of its own."""
+"""Shops whose registry is made once; tests share one with a gateway, or have one of their own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """One shop with a gateway that serves the baseline, for the tests of a module."""
-    shop = shops.copied(template, tmp_path_factory.mktemp("running") / "shop")
+    """A shop whose gateway, of two processes, serves the baseline."""
+    shop = shops.copied(template, tmp_path_factory.mktemp("running") / "shop", workers=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(shops.SUPPORT))
         shop.serve_baseline()
@@ -39,7 +39,7 @@ def shop(running: Shop) -> Shop:
 def new_shop(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Shop]]:
-    """Shops of a test's own."""
+    """Shops of a test's own, with no gateway."""
     monkeypatch.setenv("PYTHONPATH", str(shops.SUPPORT))
     made: list[Shop] = []
 

@@ -1,9 +1,10 @@
 """What the judge says of a rollout: one verdict a metric, with the numbers behind it."""
 
+import math
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from penstock.records import Record
 
@@ -17,12 +18,23 @@ class Judgement(StrEnum):
     ERROR = "error"  # there is no evidence where there should be some: the source is at fault
 
 
+def _finite(numbers: object) -> object:
+    """Without those that are not known, such as the ratio to nothing: JSON has no such numbers."""
+    if not isinstance(numbers, dict):
+        return numbers
+    return {
+        name: value
+        for name, value in numbers.items()
+        if not isinstance(value, float) or math.isfinite(value)
+    }
+
+
 class Verdict(Record):
     """One metric's judgement: `reason` is a sentence for people, `numbers` are for machines."""
 
     metric: str
     judgement: Judgement
     reason: str
-    numbers: dict[str, float] = Field(default_factory=dict)
+    numbers: Annotated[dict[str, float], BeforeValidator(_finite)] = Field(default_factory=dict)
     # What a FAIL leads to; other judgements do not use it.
     action: Literal["rollback", "hold"] = "rollback"
