@@ -1,4 +1,8 @@
-"""Do both arms predict alike? The distance of their predictions, beyond what chance makes."""
+"""Do both arms predict alike? The distance of their predictions, beyond what chance makes.
+
+Over bins that hold a tenth of both samples each: fixed ones are almost empty where a model says
+little, and a few answers there make a distance of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from penstock.rollout.evidence import StageEvidence
 from penstock.rollout.judge.verdicts import Judgement, Verdict
 from penstock.rollout_settings import GuardrailSettings
 from penstock.stats.population_stability import population_stability
+from penstock.stats.score_bins import equal_shares
 
 # It is looked at again and again, and its sampling theory is approximate: so a wide interval.
 CONFIDENCE = 0.999
@@ -25,7 +30,7 @@ def judge_drift(rail: GuardrailSettings, stages: Sequence[StageEvidence]) -> Ver
         )
     baseline, candidate = compared
     n, m = sum(baseline.values()), sum(candidate.values())
-    found = population_stability(baseline, candidate, confidence=CONFIDENCE)
+    found = population_stability(*equal_shares(baseline, candidate), confidence=CONFIDENCE)
     assert found is not None, "both arms predicted"
     judgement, says = Judgement.INSUFFICIENT, "too few predictions to tell"
     if found.low > rail.threshold:

@@ -6,9 +6,10 @@ g/α, where g guardrails that may roll back share the budget α of the whole rol
 within an absolute limit alone is no proof. All of this holds at any number of looks.
 
 An absolute limit rolls back only what is also worse than the baseline: an outage that hits both
-arms puts both above it, and is no fault of the candidate. For latency the limit is the guardrail:
-a candidate that is slower than the baseline, yet surely within the limit, is not rolled back; nor
-does it pass, unless it is surely less than `tolerance` times as often slow.
+arms puts both above it, and is no fault of the candidate. For latency the limit is the objective: a
+candidate that is surely within it, and not shown to be slower than the baseline, passes. One that
+is slower, yet within the limit, is not rolled back; nor does it pass, unless it is surely less than
+`tolerance` times as often slow.
 
 Where the candidate has all traffic, only the past of the baseline is there to compare with. Time
 alone may change a rate, so that a rollback then needs surely more than `tolerance` times as much as
@@ -24,7 +25,12 @@ from datetime import datetime
 from penstock.rollout.evidence import StageEvidence
 from penstock.rollout.judge.counts import Counts, counted
 from penstock.rollout.judge.drift import judge_drift
-from penstock.rollout.judge.limits import against_history, log_e_negligible, surely_above
+from penstock.rollout.judge.limits import (
+    against_history,
+    log_e_inside,
+    log_e_negligible,
+    surely_above,
+)
 from penstock.rollout.judge.missing import missing_data
 from penstock.rollout.judge.ratio import finite_exp, ratio_of
 from penstock.rollout.judge.verdicts import Judgement, Verdict
@@ -112,6 +118,11 @@ class _Case:
     def is_negligible(self) -> bool:
         return self.numbers["negligible"] >= self.numbers["certificate_bound"]
 
+    @property
+    def inside(self) -> bool:
+        """Surely below a limit which is an objective."""
+        return self.numbers.get("inside_limit", 0.0) >= self.numbers["certificate_bound"]
+
 
 def _case(
     settings: RolloutSettings, rail: GuardrailSettings, stages: Sequence[StageEvidence]
@@ -129,6 +140,8 @@ def _case(
         "above_limit": float(above),
         "clustering": clustering,
     }
+    if rail.kind == "latency":
+        numbers["inside_limit"] = finite_exp(log_e_inside(counts, limit))
     return _Case(
         rail=rail,
         counts=counts,
@@ -163,6 +176,8 @@ def _judged(case: _Case) -> tuple[Judgement, str]:
         return _above_limit(case)
     if case.is_negligible:
         return Judgement.PASS, f"surely below {percent(case.negligible)}, which is negligible"
+    if case.inside and not case.worse:
+        return Judgement.PASS, f"surely within the limit of {percent(case.numbers['limit'])}"
     if case.history:
         return _against_the_past(case, case.history)
     if case.within:

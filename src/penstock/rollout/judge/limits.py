@@ -24,9 +24,19 @@ def log_e_negligible(counts: Counts, negligible: float) -> float:
     """Evidence that the candidate's rate is below `negligible`, over all stages."""
     if not 0 < negligible < 1:
         return -math.inf if negligible <= 0 else math.inf
-    arm, clustering = counts.candidate, counts.clustering
+    return _log_e_within(counts.candidate, negligible, counts.clustering)
+
+
+def log_e_inside(counts: Counts, limit: float) -> float:
+    """Evidence that the candidate's rate is below a limit, at the load of the present stage."""
+    if not 0 < limit < 1:
+        return -math.inf
+    return _log_e_within(counts.present.candidate, limit, counts.clustering)
+
+
+def _log_e_within(arm: ArmCount, limit: float, clustering: float) -> float:
     trials, bad = arm.requests / clustering, arm.bad / clustering
-    return float(log_e_below([trials], [bad], [negligible], ratio=1.0))
+    return float(log_e_below([trials], [bad], [limit], ratio=1.0))
 
 
 def against_history(counts: Counts, *, alpha: float) -> tuple[float, float]:

@@ -147,6 +147,17 @@ def test_latency_is_judged_by_the_share_of_slow_answers(
     assert verdict.judgement is judgement, verdict.reason
 
 
+def test_little_traffic_within_the_latency_limit_is_enough() -> None:
+    # 150 requests prove nothing about twice the baseline's 0.5 %, but that it is not 5 %.
+    few = stage(arm(150, slow=1), arm(1350, slow=7))
+    verdict = of("latency_p95", few)
+    assert verdict.judgement is PASS
+    assert "surely within the limit of 5 %" in verdict.reason
+    # What was seen at little load does not count at all of it.
+    later = stage(arm(20, slow=0), arm(0), stage=3, weight=1.0)
+    assert of("latency_p95", few, later).judgement is INSUFFICIENT
+
+
 def test_a_business_event_without_feedback_is_no_pass() -> None:
     rails = ["event:refund"]
     nothing = of("event:refund", stage(arm(60_000), arm(540_000)), guardrails=rails)
