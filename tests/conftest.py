@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from penstock.project import Project, open_project
 
 SMALLEST = '[project]\nname = "shop"\n'
+
+# No test has a time limit: what is slow on a busy machine is not wrong.
+hypothesis.settings.register_profile("penstock", deadline=None)
+hypothesis.settings.load_profile("penstock")
 
 MakeProject = Callable[..., Project]
 

@@ -21,6 +21,7 @@ from penstock.serving.observations.usage import PAGE_BYTES, TICK_US, Meter, Usag
 from penstock.serving.observations.writer import Observer, Report
 from penstock.serving.prediction_log.rows import ALONE, GIVEN, Row
 from penstock.stats.histograms import added, bin_of, quantile, upper_edge
+from penstock.stats.score_bins import NOT_A_NUMBER
 
 NAMES = {"r1": ("age", "plan")}
 EDGES = {"r1": {"age": [10.0, 20.0]}}
@@ -78,10 +79,10 @@ def test_features_are_counted_in_the_bins_of_the_reference() -> None:
     assert counts.features == {"age": {-1: 1, 0: 1, 1: 3, 2: 2}}
 
 
-def test_predictions_are_counted_in_twentieths() -> None:
-    rows = [row(output=p) for p in (0.0, 0.049, 0.05, 0.999, 1.0, 1.5, -0.1)]
+def test_predictions_are_counted_in_hundredths_and_beyond_in_eighths_of_a_doubling() -> None:
+    rows = [row(output=p) for p in (0.0, 0.009, 0.05, 0.999, 1.0, 1.5, -0.1, math.nan)]
     counts = counted(rows, {}, NAMES)[ArmKey("r1", "champion")]
-    assert counts.predictions == {-1: 1, 0: 2, 1: 1, 19: 2, 20: 1}
+    assert counts.predictions == {-486: 1, 0: 2, 5: 1, 99: 2, 104: 1, NOT_A_NUMBER: 1}
 
 
 @given(st.lists(st.tuples(st.sampled_from([200, 400, 500]), st.integers(1, 10**7)), max_size=30))

@@ -1,8 +1,8 @@
 """Counts of one endpoint's answers by release, arm and epoch, made from rows of the prediction log.
 
 A row counts once it is in the log. Refused requests (HTTP 4xx) are the client's affair: they are
-counted, but are no errors of the arm. Predictions are counted in 20 equal bins from 0 to 1, and two
-for what is outside; features in the bins of the reference that was stored with the model.
+counted, but are no errors of the arm. Predictions are counted in bins that all models share,
+features in those of the reference that was stored with the model.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy
 from penstock.serving.observations.pairs import PairCounts
 from penstock.serving.prediction_log.rows import ALONE, Row
 from penstock.stats.histograms import bin_of
+from penstock.stats.score_bins import score_bins
 
-PREDICTION_BINS = 20
 NEVER = 1 << 62  # µs
 
 
@@ -41,7 +41,7 @@ class Counts(msgspec.Struct, omit_defaults=True):
     latency: dict[int, int] = msgspec.field(default_factory=dict)  # µs, of answers, in bins
     latency_us: int = 0  # their sum
     model: dict[int, int] = msgspec.field(default_factory=dict)  # µs in the model
-    predictions: dict[int, int] = msgspec.field(default_factory=dict)  # -1 below 0, 20 above 1
+    predictions: dict[int, int] = msgspec.field(default_factory=dict)  # in `score_bins`
     prediction_sum: float = 0.0
     prediction_squares: float = 0.0
     features: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)  # -1: missing
@@ -142,10 +142,8 @@ def _count_predictions(counts: Counts, parts: list[tuple[Any, int]]) -> None:
     values = numpy.concatenate(
         [numpy.frombuffer(part, float).reshape(-1, width)[:, -1] for part, width in parts]
     )
+    _add(counts.predictions, _tally(score_bins(values)))
     values = values[numpy.isfinite(values)]
-    bins = numpy.floor(values * PREDICTION_BINS).astype(int)
-    bins[(values == 1.0)] = PREDICTION_BINS - 1
-    _add(counts.predictions, _tally(numpy.clip(bins, -1, PREDICTION_BINS)))
     counts.prediction_sum += float(values.sum())
     counts.prediction_squares += float((values * values).sum())
 
