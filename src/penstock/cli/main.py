@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
     except PenstockError as error:
         return _explain(error, as_json=options.json)
     except KeyboardInterrupt:
-        print("\ninterrupted; the next `penstock run` goes on from here", file=sys.stderr)
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,7 +56,8 @@ def equal_shares(
 
 def _shares(histogram: Histogram, bins: list[int]) -> NDArray[np.float64]:
     counts = np.array([histogram.get(number, 0) for number in bins], dtype=np.float64)
-    return counts / max(counts.sum(), 1.0)
+    total: float = counts.sum()
+    return counts / max(total, 1.0)
 
 
 def _grouped(histogram: Histogram, group: Mapping[int, int]) -> dict[int, int]:
