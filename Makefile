@@ -100,6 +100,10 @@ bench-serving: $(VENV)/.dev  ## measure the gateway against other model servers 
 bench-rollouts: $(VENV)/.dev  ## simulate thousands of rollouts: how often does the judge err?
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/rollouts.py
 
+.PHONY: bench-governance
+bench-governance: $(VENV)/.dev  ## measure the ledger against plain inserts and plain hashing
+	$(BIN)/python benchmarks/governance.py
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 .PHONY: lock

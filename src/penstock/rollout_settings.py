@@ -154,6 +154,12 @@ class BlueGreenSettings(Section):
     error_rate: Ratio = 0.05  # limit on green's share of errors
     retain: Span = timedelta(hours=24)  # how long blue is kept running
 
+    @model_validator(mode="after")
+    def _ends(self) -> BlueGreenSettings:
+        if self.max is not None and self.max < self.watch:
+            raise ValueError("max is shorter than watch")
+        return self
+
 
 class AbSettings(Section):
     """An experiment: two arms side by side until the answer is known."""

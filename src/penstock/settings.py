@@ -118,8 +118,15 @@ class GateSettings(Section):
 
 
 class RegistrySettings(Section):
+    """Where versions are registered, and what one must show before it is loaded."""
+
     tracking_uri: SecretStr = SecretStr("")  # empty: SQLite in .penstock
     model: str = ""  # registered name; empty: the project's
+    require_signatures: bool = True  # a version without one is not fetched, and not served
+    signing_key: str = ".penstock/keys/models.key"  # private, EC P-256 in PEM; made when needed
+    public_key: str = "models.pub"  # to be committed; may hold several keys
+    # Kinds of models beyond the safe formats, where a version is also waived in the ledger.
+    admit: Annotated[tuple[Literal["pyfunc"], ...], BeforeValidator(split_words)] = ()
 
 
 class ServingSettings(Section):
@@ -205,6 +212,17 @@ class StateSettings(Section):
     url: SecretStr = SecretStr("")  # SQLAlchemy; empty: SQLite in .penstock
 
 
+class AuditSettings(Section):
+    """The ledger: who signs it, where that is kept outside, and what is kept beside it."""
+
+    signing_key: str = ".penstock/keys/ledger.key"  # private, Ed25519; made by `penstock init`
+    public_key: str = "ledger.pub"  # to be committed; one key a line
+    # Where signed checkpoints go: git, git:REMOTE, a folder, s3://bucket/prefix
+    anchors: Words = ("git",)
+    # How long payloads are kept, by the beginning of the action; what has none is kept.
+    retention: dict[str, Duration] = Field(default_factory=dict)
+
+
 class Settings(Section):
     """The whole of penstock.toml."""
 
@@ -220,6 +238,7 @@ class Settings(Section):
     pipeline: PipelineSettings = PipelineSettings()
     notify: NotifySettings = NotifySettings()
     state: StateSettings = StateSettings()
+    audit: AuditSettings = AuditSettings()
 
     @property
     def model_name(self) -> str:

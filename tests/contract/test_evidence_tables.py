@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, insert, text
 
 from penstock.errors import PenstockError
 from penstock.state import database as state
@@ -19,6 +20,7 @@ from penstock.state import first_events, observations, outcomes, routes
 from penstock.state.first_events import EXPOSED, FirstEvent, Kind
 from penstock.state.observations import Observed, Summed, Total
 from penstock.state.outcomes import Outcome, Sums
+from penstock.state.tables import ledger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -336,20 +338,21 @@ def test_what_is_in_a_database_is_there_after_the_migration(
     assert observations.read(engine, "shop", 0, 100) == [seen]
     with engine.connect() as connection:
         entries = connection.execute(text("SELECT stream, position FROM ledger")).all()
-    assert [tuple(entry) for entry in entries] == [("", None), ("", None)]
+    assert [tuple(entry) for entry in entries] == [(None, None), (None, None)]
     engine.dispose()
 
 
 def test_a_place_in_a_stream_of_the_ledger_is_taken_once(database: Engine) -> None:
-    write = text(
-        "INSERT INTO ledger (at, actor, action, subject, digest, reason, details, stream, position)"
-        " VALUES ('2026-03-01 11:00:00+00:00', 'ann', 'x', 's', 'd', '', '{}', :stream, :position)"
-    )
+    def write(connection: Connection, sequence: int, stream: str, position: int) -> None:
+        entry = json.dumps({"action": "x", "stream": stream, "position": position})
+        row = {"sequence": sequence, "entry": entry, "leaf": b"\x00" * 32}
+        connection.execute(insert(ledger), row)
+
     with database.begin() as connection:
-        for stream, position in (("ro-1", 1), ("ro-1", 2), ("ro-2", 1)):
-            connection.execute(write, {"stream": stream, "position": position})
+        for sequence, (stream, position) in enumerate((("ro-1", 1), ("ro-1", 2), ("ro-2", 1))):
+            write(connection, sequence, stream, position)
     with pytest.raises(Exception, match=r"(?i)unique"), database.begin() as connection:
-        connection.execute(write, {"stream": "ro-1", "position": 2})
+        write(connection, 4, "ro-1", 2)
 
 
 def test_a_conflict_is_an_error_that_a_user_may_see() -> None:

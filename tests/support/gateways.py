@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,14 +188,17 @@ class Seen(NamedTuple):
     prediction_id: str
     seconds: float
     error: str = ""
+    began: float = 0.0  # seconds since 1970
 
 
 class Load:
     """Asks for users one after the other, on some connections, until it is stopped."""
 
-    def __init__(self, url: str, document: Any, units: Sequence[str], connections: int) -> None:
+    def __init__(
+        self, url: str, document: Any, units: Sequence[str], connections: int, pause: float
+    ) -> None:
         self.seen: list[Seen] = []
-        self._url, self._units, self._connections = url, units, connections
+        self._url, self._units, self._connections, self._pause = url, units, connections, pause
         self._body = json.dumps(document).encode()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -209,19 +213,20 @@ class Load:
             unit = self._units[turn % len(self._units)]
             turn += self._connections
             self.seen.append(await self._ask(session, unit))
-            if not self.seen[-1].status:
-                await asyncio.sleep(0.01)
+            if self._pause or not self.seen[-1].status:
+                await asyncio.sleep(self._pause or 0.01)
 
     async def _ask(self, session: aiohttp.ClientSession, unit: str) -> Seen:
-        begun = time.perf_counter()
+        at, begun = time.time(), time.perf_counter()
         try:
             async with session.post(self._url, data=self._body, headers={"X-User": unit}) as said:
                 document = await said.json(content_type=None)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Seen(unit, 0, "", "", time.perf_counter() - begun, type(error).__name__)
+            return Seen(unit, 0, "", "", time.perf_counter() - begun, type(error).__name__, at)
         took = time.perf_counter() - begun
         release, given = document.get("release", ""), document.get("prediction_id", "")
-        return Seen(unit, said.status, release, given, took, str(document.get("error", "")))
+        error = str(document.get("error", ""))
+        return Seen(unit, said.status, release, given, took, error, at)
 
     def start(self) -> None:
         self._thread.start()
@@ -238,6 +243,10 @@ class Load:
         chosen = set(units)
         return [one for one in self.seen if one.unit in chosen]
 
+    def since(self, moment: datetime) -> list[Seen]:
+        """Answers to what was asked from then on."""
+        return [one for one in self.seen if one.began >= moment.timestamp()]
+
     def wait_for(self, answers: int) -> None:
         """Returns when so many more have come."""
         wanted = len(self.seen) + answers
@@ -246,10 +255,17 @@ class Load:
 
 @contextmanager
 def load(
-    url: str, units: Sequence[str], document: Any = ROWS, connections: int = 4
+    url: str,
+    units: Sequence[str],
+    document: Any = ROWS,
+    connections: int = 4,
+    pause: float = 0.0,
 ) -> Iterator[Load]:
-    """Goes on as long as the block; at its end every request has been answered or has failed."""
-    it = Load(f"{url}/predict", document, units, connections)
+    """Goes on as long as the block; at its end every request has been answered or has failed.
+
+    `pause`: between an answer and the next request of a connection, in s.
+    """
+    it = Load(f"{url}/predict", document, units, connections, pause)
     it.start()
     try:
         it.wait_for(20)

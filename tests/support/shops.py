@@ -6,22 +6,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from gateways import Load, ask, load
 from sqlalchemy import Engine, delete
 
 from penstock.audit.approvals import approve
 from penstock.audit.ledger import Ledger
 from penstock.project import Project, open_project
 from penstock.registry import versions
+from penstock.registry.attestations import attest
 from penstock.registry.loading import model_digest
+from penstock.registry.provenance import Build
 from penstock.rollout import events as e
 from penstock.rollout import service
 from penstock.rollout.controller import Controller
+from penstock.rollout.evidence import Observed
 from penstock.rollout.memory import Remembered, written_at
 from penstock.rollout.routing import candidate_buckets
 from penstock.rollout.states import Rollout
@@ -31,7 +38,7 @@ from penstock.serving.prediction_log.reading import Selection, predictions, reco
 from penstock.serving.release import FeatureSource, ReleaseSpec
 from penstock.serving.routing.buckets import bucket_of
 from penstock.serving.routing.table import RoutingTable, serving_only
-from penstock.state import routes
+from penstock.state import rollouts, routes
 from penstock.state.database import open_database
 from penstock.state.tables import quarantine
 from penstock.training import tracking
@@ -40,6 +47,9 @@ PRODUCTION = "production"
 SUPPORT = Path(__file__).parent
 USERS = [f"user-{number}" for number in range(200)]
 ENTITIES = {"entities": {"customer_id": [40]}}
+# Seconds, so that what is tested has most of the machine: between two looks of the controller,
+# and between an answer and the same connection's next request.
+LOOK, PAUSE = 0.1, 0.02
 
 # What the versions are like towards their clients: see `shop_features`.
 BASELINE, GOOD, BROKEN, SLOW, HANGING, OTHER, UNTESTED = range(1, 8)
@@ -92,7 +102,9 @@ def build(root: Path) -> None:
         model = _trained(root / ".models" / str(number), seed=number)
         run = tracking.start_run(project, f"seed {number}", {})
         tracking.log(project, run, files={"model": model})
-        made = versions.register(project, run, {"model": model_digest(model)}, {})
+        digest = model_digest(model)
+        attest(project, model, Build("shop", digest, "lightgbm", mlflow_run_id=run))
+        made = versions.register(project, run, {"model": digest}, {})
         path = versions.fetch(project, made.version, made.digest)
         if number != UNTESTED:
             source = SOURCES.get(number, "Sound")
@@ -147,9 +159,10 @@ def copied(template: Path, root: Path, *, workers: int = 1) -> Shop:
 
 @dataclass
 class Shop:
-    """A project and its people; the controller looks when it is told to."""
+    """A project and its people; the controller looks when it is told to, and may be ahead of us."""
 
     root: Path
+    ahead: timedelta = timedelta(0)  # of the controller's clock
     project: Project = field(init=False)
     engine: Engine = field(init=False)
     controller: Controller = field(init=False)
@@ -157,7 +170,15 @@ class Shop:
     def __post_init__(self) -> None:
         self.project = open_project(self.root, "dev")
         self.engine = open_database(self.project)
-        self.controller = Controller(self.project, self.engine)
+        self.controller = Controller(self.project, self.engine, self._now)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def restart_controller(self) -> None:
+        """Another one goes on, which has read nothing yet."""
+        rollouts.resign(self.engine, self.controller.name, self._now())
+        self.controller = Controller(self.project, self.engine, self._now)
 
     # Versions.
 
@@ -205,19 +226,32 @@ class Shop:
         return [type(event).__name__ for event in self.remembered(rollout).events]
 
     def until(
-        self, rollout: str, *statuses: str, seconds: float = 60.0, every: float = 0.05
+        self, rollout: str, *statuses: str, stage: int = -1, seconds: float = 60.0
     ) -> Rollout:
         """The controller looks until the rollout is in one of these; by default, until its end."""
         deadline = time.monotonic() + seconds
         while True:
             self.controller.tick()
             state = self.state(rollout)
-            if state.status in statuses or (not statuses and state.ended):
+            reached = state.status in statuses and state.stage >= stage
+            if reached or (not statuses and state.ended):
                 return state
             left = time.monotonic() < deadline
             assert left, f"{state.status}: {self.why(rollout)}"
             assert not state.ended, f"{state.status}: {self.why(rollout)}"
-            time.sleep(every)
+            time.sleep(LOOK)
+
+    def until_seen(self, condition: Callable[[], Any]) -> None:
+        """The controller looks until the condition holds."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(LOOK)
+            self.controller.tick()
+
+    def observed(self, rollout: str) -> Observed:
+        found: Observed = service.view(self.desk(), rollout).observed
+        return found
 
     def why(self, rollout: str) -> str:
         found = service.view(self.desk(), rollout)
@@ -228,6 +262,19 @@ class Shop:
     @property
     def folder(self) -> Path:
         return self.project.endpoint(PRODUCTION)
+
+    def load(
+        self, users: Sequence[str] = USERS, document: Any = ENTITIES, connections: int = 4
+    ) -> AbstractContextManager[Load]:
+        """Users who ask all the time, and leave the machine some for what is tested."""
+        return load(self.url, users, document, connections, pause=PAUSE)
+
+    def pids(self, release: str) -> set[int]:
+        """Of the replicas of a release, at all processes of the gateway."""
+        found: set[int] = set()
+        for _ in range(20):  # each connection comes to one of them, by chance
+            found |= set(ask(f"{self.url}/routes").body["releases"][release]["pids"])
+        return found
 
     @property
     def url(self) -> str:
@@ -255,11 +302,24 @@ class Shop:
             features=_source(SOURCES.get(version, "Sound")),
         )
 
+    def publish_baseline(self) -> None:
+        """For gateways elsewhere."""
+        place = endpoints.place_of(self.project, PRODUCTION)
+        endpoints.publish(place, serving_only(self.spec(BASELINE)))
+
+    def follow(self) -> None:
+        """A gateway elsewhere says that it serves the present table."""
+        revision = routes.revision_of(self.engine, PRODUCTION)
+        url, now = "http://127.0.0.1:9", datetime.now(UTC)
+        said = routes.Gateway(PRODUCTION, "elsewhere:1", url, "live", revision, "", now)
+        routes.say(self.engine, said)
+
     def serve_baseline(self) -> None:
         self.serve(serving_only(self.spec(BASELINE)))
 
     def fresh(self) -> None:
         """Whatever a test before left behind."""
+        self.ahead = timedelta(0)
         for one in self.desk().memory.live():
             if not self.state(one).ended:
                 self.act(one, "abort", reason="the next test")
@@ -307,23 +367,29 @@ class Shop:
         self.engine.dispose()
 
 
-def waited(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
-
-
 def process_of(row: dict[str, Any]) -> str:
     """What the ids of predictions have in common that one process of a gateway gave."""
     return str(row["prediction_id"])[21:37]
 
 
-def shares(answers: Sequence[Any]) -> dict[str, int]:
-    """How many answers each release gave."""
-    found: dict[str, int] = {}
-    for one in answers:
-        found[one.release] = found.get(one.release, 0) + 1
-    return found
+class Stalls:
+    """How long this machine kept a thread of ours waiting at most, beyond what it asked for."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._measure)
+        self._thread.start()
+        return self
+
+    def _measure(self) -> None:
+        before = time.monotonic()
+        while not self._ended.wait(0.01):
+            now = time.monotonic()
+            self.seconds = max(self.seconds, now - before - 0.01)
+            before = now
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()

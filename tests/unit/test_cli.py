@@ -108,6 +108,9 @@ def test_a_wrong_command_line_ends_with_status_2_and_the_usage(
 
 ARGUMENTS = {
     "why": ["train_model"],
+    "data add": ["raw"],
+    "data stage": ["prepare"],
+    "experiments compare": ["last", "20261101"],
     "runs show": ["last"],
     "features show": ["sales"],
     "features lineage": ["sales"],
@@ -117,6 +120,11 @@ ARGUMENTS = {
     "predictions export": ["--output", "out.parquet"],
     "models approve": ["shop@1", "--for", "production", "--meaning", "x"],
     "rollout start": ["shop@2"],
+    "audit show": ["1"],
+    "audit export": ["bundle"],
+    "models sign": ["shop@1", "--reason", "ours"],
+    "models verify": ["shop@1"],
+    "models waive": ["shop@1", "--flavour", "pyfunc", "--reason", "ours"],
     **{
         f"rollout {name}": ["ro-1"]
         for name in ("show", "approve", "pause", "resume", "promote", "abort", "rollback")

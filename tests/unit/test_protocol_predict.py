@@ -93,6 +93,7 @@ def test_other_values_are_refused(kind: str, value: Any) -> None:
     "body",
     [
         b"", b"[]", b"{}", b"3", b"null", b'{"rows": [], "entities": {}}', b'{"row": []}',
+        b'{"rows": null, "entities": {"customer_id": [1]}}', b'{"entities": null}',
         b"\xff", b'{"rows": [1e', b'{"rows": [-Infinity]}', b'{"rows": ' + b"9" * 5000 + b"}",
         b'{"rows": []}', b'{"rows": [{}]}', b'{"rows": [{"double": 1, "colour": 2}]}',
         b'{"rows": [{"double": 1e999}]}',

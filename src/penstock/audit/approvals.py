@@ -21,9 +21,22 @@ def approvals(engine: Engine) -> list[Entry]:
     return Ledger(engine).entries(APPROVED)
 
 
-def record_champion(engine: Engine, label: str, *, digest: str, reason: str, actor: str) -> int:
-    """Records that a version is the champion from now on; returns the entry's number."""
-    return Ledger(engine).append(PROMOTED, label, digest=digest, reason=reason, actor=actor)
+def record_champion(
+    engine: Engine, label: str, *, digest: str, reason: str, actor: str, occasion: str = ""
+) -> int:
+    """Records that a version is the champion from now on; returns the entry's number.
+
+    Of one `occasion`, it is recorded once: raises `ConflictError` where it was.
+    """
+    return Ledger(engine).append(
+        PROMOTED,
+        label,
+        digest=digest,
+        reason=reason,
+        actor=actor,
+        stream=occasion,
+        position=1 if occasion else None,
+    )
 
 
 def champion_label(engine: Engine) -> str:

@@ -15,26 +15,35 @@ import secrets
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, func, insert, select, text
-from sqlalchemy.exc import DBAPIError
+import msgspec
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from penstock.audit import entries as form
 from penstock.audit.canonical import SALT_BYTES, canonical, commitment
 from penstock.audit.entries import Actor, Draft, Entry, Personal
 from penstock.audit.merkle import Frontier, leaf_hash
-from penstock.audit.tree import caught_up, store
-from penstock.errors import ConflictError, ResourceError
+from penstock.audit.tree import BLOCK, StoredTree, store
+from penstock.audit.troubles import troubles
+from penstock.errors import ConflictError
 from penstock.state.tables import ledger, ledger_payloads
 
 __all__ = [
-    *("Actor", "AppendOnlyLedger", "Draft", "Entry", "Ledger", "MemoryLedger", "Page"),
-    *("Personal", "present_actor", "present_user"),
+    "Actor",
+    "AppendOnlyLedger",
+    "Draft",
+    "Entry",
+    "Ledger",
+    "MemoryLedger",
+    "Page",
+    "Personal",
+    "present_actor",
+    "present_user",
 ]
 
 LOCK = 7366  # PostgreSQL's advisory lock of those who append
@@ -109,7 +118,7 @@ class Ledger(_Appending):
     """The ledger in the state database."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def write(self, draft: Draft, personal: Personal | None = None) -> Entry:
         """As `AppendOnlyLedger.write`. Raises `ResourceError` where the database refuses."""
@@ -122,12 +131,11 @@ class Ledger(_Appending):
 
         Until the block ends nobody else can append, so that what it reads is what it decides on.
         """
-        with _translated(), self._engine.connect() as connection:
-            _lock(connection)
-            page = Page(connection, *_head(connection, self._engine))
+        with troubles(self.engine, "written"), self.engine.connect() as connection:
+            page = Page(connection, *_head(connection, self.engine))
             yield page
             connection.commit()
-        _seen[self._engine] = (page.frontier, page.last)
+        _seen[self.engine] = (page.frontier, page.last)
 
     def entries(self, action: str = "", *, stream: str = "") -> list[Entry]:
         """As `AppendOnlyLedger.entries`."""
@@ -137,7 +145,7 @@ class Ledger(_Appending):
         if stream:
             query = query.where(ledger.c.stream == stream).order_by(None)
             query = query.order_by(ledger.c.position)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             return [form.read(data) for (data,) in connection.execute(query)]
 
 
@@ -171,6 +179,15 @@ class Page:
             row = {"person": personal.person, "salt": salt, "payload": payload.decode()}
             self.connection.execute(insert(ledger_payloads), {"sequence": sequence, **row})
         return form.read(data)
+
+    def entries(self, actions: Sequence[str] = (), *, stream: str = "") -> list[Entry]:
+        """All, those of some actions, or of a stream, oldest first; nobody adds meanwhile."""
+        query = select(ledger.c.entry).order_by(ledger.c.sequence)
+        if actions:
+            query = query.where(ledger.c.action.in_(actions))
+        if stream:
+            query = query.where(ledger.c.stream == stream)
+        return [form.read(data) for (data,) in self.connection.execute(query)]
 
     def _length(self, stream: str) -> int:
         query = select(func.max(ledger.c.position)).where(ledger.c.stream == stream)
@@ -235,42 +252,48 @@ def actor_of(actor: str | Actor | None) -> Actor:
     return actor if isinstance(actor, Actor) else Actor(actor)
 
 
-def _lock(connection: Connection) -> None:
-    """One appends at a time: until the transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    else:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
 def _head(connection: Connection, engine: Engine) -> tuple[Frontier, bytes]:
-    """The frontier, and the last leaf: from memory where the database still ends with it."""
-    query = select(ledger.c.sequence, ledger.c.leaf).order_by(ledger.c.sequence.desc()).limit(1)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return Frontier(), b""
-    size, leaf = int(row.sequence), bytes(row.leaf)
+    """Takes the lock, and gives the frontier and the last leaf.
+
+    From memory, where the database goes on from what is remembered.
+    """
     known, last = _seen.get(engine, (Frontier(), b""))
-    if known.size == size and last != leaf:  # another database has taken its place
-        known = Frontier()
-    return caught_up(connection, known, size), leaf
+    rows = _locked(connection, known.size)
+    leaves = [bytes(leaf) for _, leaf in rows]
+    # Else: nothing is remembered, there is too much to catch up with, or another database has
+    # taken the place of this one.
+    if known.size and leaves[:1] == [last] and _follow(rows, known.size):
+        return known.with_all(leaves[1:]), leaves[-1]
+    tree = StoredTree(connection)
+    size = tree.size()
+    return tree.frontier(size), tree.hash_of(size - 1, size) if size else b""
+
+
+def _locked(connection: Connection, size: int) -> list[Any]:
+    """One appends at a time: until the transaction ends. Returns the rows from `size` on."""
+    rows = f"SELECT sequence, leaf FROM ledger WHERE sequence >= {size:d}"
+    rows += f" ORDER BY sequence LIMIT {BLOCK if size else 0}"
+    if connection.dialect.name != "postgresql":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return list(connection.exec_driver_sql(rows).all())
+    # In one go: each round trip to the server is time that others wait. The second statement sees
+    # what was committed until it begins, which is after the lock was given.
+    cursor: Any = connection.connection.cursor()
+    try:
+        cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK}); {rows}", prepare=False)
+        cursor.nextset()
+        return list(cursor.fetchall())
+    finally:
+        cursor.close()
+
+
+def _follow(rows: list[Any], size: int) -> bool:
+    """Whether these are all that follow, without a gap."""
+    return len(rows) < BLOCK and rows[-1][0] - size == len(rows) - 1
 
 
 def _bound(draft: Draft, to: str) -> Draft:
-    import msgspec
-
     return msgspec.structs.replace(draft, commitment=to)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise ResourceError(
-            f"the ledger cannot be written: {str(error.orig).strip().splitlines()[0]}",
-            hint="nothing was; check the state database, its disk and its permissions",
-        ) from error
 
 
 def _require_both(stream: str, position: int | None) -> None:

@@ -13,17 +13,25 @@ from penstock.errors import UsageError
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PLACEHOLDER = "NAME"
 # What a project makes while it runs is never part of a template.
-MADE = shutil.ignore_patterns(".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc")
+MADE = shutil.ignore_patterns(
+    ".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc", "models.pub", "ledger.pub"
+)
 
 
 def init(options: argparse.Namespace) -> int:
+    from penstock.audit.signing_keys import LedgerKeys, origin_of
+    from penstock.registry.model_keys import KeyFiles
+
     target = Path(options.name).resolve()
     _require_new(target)
     template = TEMPLATES / options.template
     shutil.copytree(template.resolve(), target, ignore=MADE, dirs_exist_ok=True)
     if options.template == "blank":
         _fill_in(target)
-    files = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+    LedgerKeys.in_new_project(target).new(origin_of(target.name))
+    KeyFiles.in_new_project(target).new()
+    made = [path.relative_to(target) for path in target.rglob("*") if path.is_file()]
+    files = sorted(path.as_posix() for path in made if path.parts[0] != ".penstock")
     if options.json:
         print_json({"project": str(target), "template": options.template, "files": files})
         return 0

@@ -102,11 +102,11 @@ def export_predictions(options: argparse.Namespace) -> int:
 def _selection(options: argparse.Namespace) -> tuple[str, Selection]:
     from penstock.serving.prediction_log.reading import Selection
 
-    since = _since(options.since) if options.since else None
+    since = since_of(options.since) if options.since else None
     return options.endpoint or STAGING, Selection(since=since, release=options.release or "")
 
 
-def _since(text: str) -> datetime:
+def since_of(text: str) -> datetime:
     """A time, or a span before now."""
     with contextlib.suppress(ValueError):
         span: timedelta = parse_duration(text)

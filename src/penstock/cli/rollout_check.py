@@ -96,7 +96,7 @@ def _count(value: float) -> str:
 
 
 def _traffic(options: argparse.Namespace, desk: Desk) -> Traffic:
-    if options.rate is not None and options.rate <= 0:
+    if options.rate is not None and not 0 < options.rate < math.inf:
         raise UsageError(f"--rate {options.rate:g}: requests a minute are above 0")
     if options.error_rate is not None and not 0 <= options.error_rate < 1:
         raise UsageError(f"--error-rate {options.error_rate:g}: a share is from 0 to 1")

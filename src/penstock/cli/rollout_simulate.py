@@ -71,7 +71,7 @@ def _require(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < 1:
             raise UsageError(f"--{name.replace('_', '-')} {value:g}: a share between 0 and 1")
-    if options.rate <= 0:
+    if not 0 < options.rate < math.inf:
         raise UsageError(f"--rate {options.rate:g}: requests a minute are above 0")
     if not 1 <= options.rollouts <= MOST:
         raise UsageError(f"--rollouts {options.rollouts}: 1 to {MOST:,} are simulated")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from penstock.cli.command import Command, Option
+from penstock.cli.table_of_audit import AUDIT_COMMANDS
+from penstock.cli.table_of_data import DATA_COMMANDS
+from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
 from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
+from penstock.cli.table_of_signatures import SIGNATURE_COMMANDS
 
 __all__ = ["COMMANDS", "Command", "Option"]
 
@@ -74,6 +78,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--data", metavar="FILE", help="a Parquet or CSV file instead of the dataset"),
         ),
     ),
+    *DATA_COMMANDS,
     Command(
         "features list",
         "List the feature views: what they are about, who owns and who uses them",
@@ -154,6 +159,7 @@ COMMANDS: tuple[Command, ...] = (
         ),
         "Exit status 1 means that a feature differs.",
     ),
+    *EXPERIMENT_COMMANDS,
     Command(
         "models list",
         "List the registered versions of the project's model",
@@ -297,7 +303,9 @@ COMMANDS: tuple[Command, ...] = (
         ),
         "Exit status 1 means that no request was answered with 200.",
     ),
+    *SIGNATURE_COMMANDS,
     *ROLLOUT_COMMANDS,
+    *AUDIT_COMMANDS,
     Command(
         "doctor",
         "Check this machine, the settings and every tool the project uses",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from penstock.data.repository import remote_setting
 from penstock.data.versions import track
 from penstock.frames.checks import event_bounds, require_rows, require_unique
 from penstock.frames.convert import as_table, columns_of, write_parquet
@@ -23,7 +24,8 @@ def version_dataset(
     require_unique(table, settings.key)
     path = project.root / "data" / f"{settings.name}.parquet"
     write_parquet(table, path)
-    version = track(project.root, path, settings.remote)
+    remote, explicit = remote_setting(project)
+    version = track(project.root, path, remote, explicit=explicit)
     return DatasetVersion(
         name=settings.name,
         path=project.relative(path),

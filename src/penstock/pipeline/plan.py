@@ -73,7 +73,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         after=("feature_engineering",),
         takes=("FeatureSet", "DatasetVersion"),
         gives="TrainedModel",
-        reads=("training", "registry"),
+        reads=("training", "registry.tracking_uri", "registry.model"),
         code=("pipeline.py:train",),
         params=("seed", "train", "search"),
         warm=("optuna", "sklearn.metrics", "lightgbm", "mlflow", "matplotlib.figure"),
@@ -94,7 +94,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         after=("evaluate_model",),
         takes=("DatasetVersion", "FeatureSet", "TrainedModel", "ModelReport"),
         gives="ModelVersion",
-        reads=("registry", "project.name"),
+        reads=("registry.tracking_uri", "registry.model", "project.name"),
     ),
     Step(
         name="deploy_to_staging",

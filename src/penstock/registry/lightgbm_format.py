@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError
 from penstock.records import Column
+from penstock.registry.lightgbm_library import Booster, open_library
 from penstock.registry.lightgbm_rows import matrix_of
-from penstock.registry.scorer import Scorer, unchanged
+from penstock.registry.scorer import OfMatrix, Scorer, unchanged
 from penstock.registry.signature import signature_of
 
 if TYPE_CHECKING:
@@ -20,14 +20,18 @@ def load(
     data: bytes, features: tuple[Column, ...], _: tuple[str, ...] = (), __: str = ""
 ) -> Scorer:
     """The booster's output; text columns become the categories that it was trained with."""
-    import lightgbm
+    library = open_library()
+    if library is not None:
+        booster = Booster(library, data)
+        return _scorer(matrix_of(booster), booster.features, booster.categories, features)
+    import lightgbm  # a version that keeps its library elsewhere
 
-    return _scorer(lightgbm.Booster(model_str=data.decode()), features, threads=1)
+    return _of_package(lightgbm.Booster(model_str=data.decode()), features, threads=1)
 
 
 def fitted(model: Any, features: tuple[Column, ...]) -> Scorer:
     """The same, before it is saved."""
-    return _scorer(booster_of(model), features, threads=0)
+    return _of_package(booster_of(model), features, threads=0)
 
 
 def save(
@@ -62,38 +66,45 @@ def booster_of(model: Any) -> Any:
     return booster
 
 
-def _scorer(booster: Any, features: tuple[Column, ...], threads: int) -> Scorer:
-    probability = _probability(booster, features, threads)
-    numeric = all(column.type != "string" for column in features)
-    matrix = matrix_of(booster, len(features)) if numeric and threads == 1 else None
-    return Scorer(probability, probability, matrix, unchanged)
-
-
-def _probability(
-    booster: Any, features: tuple[Column, ...], threads: int
-) -> Callable[[pandas.DataFrame], Any]:
+def _of_package(booster: Any, features: tuple[Column, ...], threads: int) -> Scorer:
     """`threads` is LightGBM's num_threads; 0 is all there are."""
+
+    def outputs(rows: Any) -> Any:
+        return booster.predict(rows, num_threads=threads)
+
+    return _scorer(outputs, booster.num_feature(), booster.pandas_categorical or [], features)
+
+
+def _scorer(
+    outputs: OfMatrix, width: int, categories: list[list[Any]], features: tuple[Column, ...]
+) -> Scorer:
+    """Of a booster that takes `width` features, and gives `outputs`."""
+    if width != len(features):
+        raise ModelError(f"the booster takes {width} features, its signature names {len(features)}")
+    codes = _category_codes(categories, features)
+
+    def of_frame(frame: pandas.DataFrame) -> Any:
+        return outputs(_coded(frame, codes))
+
+    numeric = all(column.type != "string" for column in features)
+    return Scorer(of_frame, of_frame, outputs if numeric else None, unchanged)
+
+
+def _coded(frame: pandas.DataFrame, codes: dict[str, dict[str, int]]) -> Any:
+    """Texts as the numbers that training knew them by: float64, (rows, features).
+
+    As LightGBM itself encodes a frame's categoricals (basic.py, _data_from_pandas), a category that
+    training did not know is missing. A matrix saves it its own checks.
+    """
     import numpy
 
-    if booster.num_feature() != len(features):
-        raise ModelError(
-            f"the booster takes {booster.num_feature()} features, its signature names "
-            f"{len(features)}"
-        )
-    codes = _category_codes(booster.pandas_categorical or [], features)
-
-    def probability(frame: pandas.DataFrame) -> Any:
-        # As LightGBM itself encodes a frame's categoricals (basic.py, _data_from_pandas), a
-        # category that training did not know is missing. A matrix saves it its own checks.
-        matrix = numpy.empty((len(frame), len(features)))
-        for position, column in enumerate(features):
-            values = frame[column.name]
-            if column.name in codes:
-                values = values.map(codes[column.name])
-            matrix[:, position] = values.to_numpy(dtype=numpy.float64, na_value=numpy.nan)
-        return booster.predict(matrix, num_threads=threads)
-
-    return probability
+    matrix = numpy.empty(frame.shape)
+    for position, name in enumerate(frame.columns):
+        values = frame[name]
+        if name in codes:
+            values = values.map(codes[name])
+        matrix[:, position] = values.to_numpy(dtype=numpy.float64, na_value=numpy.nan)
+    return matrix
 
 
 def _category_codes(

@@ -1,7 +1,7 @@
-"""LightGBM on a matrix of numbers, without the overhead of a frame.
+"""LightGBM on a matrix of numbers, by its C interface.
 
-`Booster.predict` (4.7) spends some 40 µs a call on what does not depend on the rows. Its C API is
-called directly instead; for one row, by the configuration that LightGBM prepares once ("fast").
+`Booster.predict` of the package (4.7) spends some 40 µs a call on what does not depend on the rows.
+For one row there is the configuration that LightGBM prepares once ("fast").
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from penstock.errors import ModelError
+from penstock.registry.lightgbm_library import Booster, check
 from penstock.registry.scorer import OfMatrix
 
 FLOAT64 = 1  # C_API_DTYPE_FLOAT64
@@ -17,28 +17,24 @@ NORMAL = 0  # C_API_PREDICT_NORMAL
 PARAMETERS = b"num_threads=1"
 
 
-def matrix_of(booster: Any, width: int) -> OfMatrix:
-    """The booster's outputs for a float64 matrix (rows, width): (rows,) or (rows, classes)."""
-    import lightgbm.basic
+def matrix_of(booster: Booster) -> OfMatrix:
+    """The booster's outputs for a float64 matrix (rows, features): (rows,) or (rows, classes)."""
     import numpy
 
-    library = getattr(lightgbm.basic, "_LIB", None)
-    handle = getattr(booster, "_handle", None)
-    if library is None or handle is None:  # another version of LightGBM, whose insides differ
-        return lambda rows: booster.predict(rows, num_threads=1)
-    classes = booster.num_model_per_iteration()
+    library, classes, width = booster.library, booster.outputs, booster.features
     one = ctypes.c_void_p()
     start = (ctypes.c_int(NORMAL), ctypes.c_int(0), ctypes.c_int(-1))
-    _check(
+    check(
         library,
         library.LGBM_BoosterPredictForMatSingleRowFastInit(
-            handle, *start, FLOAT64, ctypes.c_int32(width), PARAMETERS, ctypes.byref(one)
+            booster.handle, *start, FLOAT64, ctypes.c_int32(width), PARAMETERS, ctypes.byref(one)
         ),
     )
+    booster.frees(library.LGBM_FastConfigFree, one)
     length = ctypes.c_int64()
 
     def outputs(rows: Any) -> Any:
-        rows = numpy.ascontiguousarray(rows)
+        rows = numpy.ascontiguousarray(rows, dtype=numpy.float64)
         made = numpy.empty(len(rows) * classes)
         given, taken = ctypes.c_void_p(rows.ctypes.data), ctypes.c_void_p(made.ctypes.data)
         if len(rows) == 1:
@@ -47,7 +43,7 @@ def matrix_of(booster: Any, width: int) -> OfMatrix:
             )
         else:
             status = library.LGBM_BoosterPredictForMat(
-                handle,
+                booster.handle,  # asked here, so that the booster lives as long as this function
                 given,
                 FLOAT64,
                 ctypes.c_int32(len(rows)),
@@ -58,14 +54,7 @@ def matrix_of(booster: Any, width: int) -> OfMatrix:
                 ctypes.byref(length),
                 taken,
             )
-        _check(library, status)
+        check(library, status)
         return made if classes == 1 else made.reshape(-1, classes)
 
-    outputs.booster = booster  # type: ignore[attr-defined]  # whose handle is used
     return outputs
-
-
-def _check(library: Any, status: int) -> None:
-    if status:
-        library.LGBM_GetLastError.restype = ctypes.c_char_p
-        raise ModelError(f"LightGBM: {library.LGBM_GetLastError().decode(errors='replace')}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ModelError, PenstockError
 from penstock.records import Column
+from penstock.registry import pyfunc_format
 from penstock.registry.formats import FORMATS
-from penstock.registry.model_folder import model_digest, read_model_folder
+from penstock.registry.model_folder import PYFUNC, model_digest, read_model_folder
 from penstock.registry.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -67,12 +68,10 @@ class LoadedModel:
 
     def outputs_of_columns(self, columns: Sequence[Any], *, positive: bool) -> Floats:
         """The same of one sequence for each feature; None is missing."""
-        import numpy
+        if self.numeric and self.scorer.matrix is not None:
+            return self.outputs(matrix_of(columns), positive=positive)
         import pandas
 
-        if self.numeric and self.scorer.matrix is not None:
-            given = [numpy.asarray(values, dtype=numpy.float64) for values in columns]
-            return self.outputs(numpy.column_stack(given), positive=positive)
         pairs = zip(self.features, columns, strict=True)
         frame = pandas.DataFrame({column.name: values for column, values in pairs})
         function = self.scorer.positive if positive else self.scorer.outputs
@@ -99,17 +98,26 @@ class LoadedModel:
         return output
 
 
-def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -> LoadedModel:
+def load_model(
+    folder: Path,
+    digest: str,
+    trusted_types: tuple[str, ...] = (),
+    admitted: Collection[str] = (),
+) -> LoadedModel:
     """The model in an MLflow model folder, single-threaded and on the CPU.
 
     Raises `IntegrityError` when the folder's digest is not `digest`, and `ModelError` when the
-    model is in a format that could run code: a pickle, a `code` folder, a custom loader.
+    model is in a format that could run code: a pickle, a `code` folder, a custom loader. The
+    `admitted` are kinds of such models that this one may be loaded as: see `registry.waivers`.
     """
-    described = read_model_folder(folder, digest)
+    described = read_model_folder(folder, digest, admitted)
     try:
-        scorer = FORMATS[described.flavor].load(
-            described.data, described.features, trusted_types, described.predict
-        )
+        if described.flavor == PYFUNC:
+            scorer = pyfunc_format.load(folder, described.features)
+        else:
+            scorer = FORMATS[described.flavor].load(
+                described.data, described.features, trusted_types, described.predict
+            )
     except PenstockError:
         raise
     except Exception as error:  # whatever the library raises on bytes that it cannot read
@@ -120,6 +128,19 @@ def load_model(folder: Path, digest: str, trusted_types: tuple[str, ...] = ()) -
     return LoadedModel(
         described.flavor, described.features, scorer, described.required, described.positional
     )
+
+
+def matrix_of(columns: Sequence[Any]) -> Floats:
+    """One sequence of numbers for each feature as (rows, features), C order; None is NaN.
+
+    Raises `TypeError` or `ValueError` for what is no number.
+    """
+    import numpy
+
+    together = numpy.array(columns, dtype=numpy.float64)
+    if together.ndim != 2:
+        raise ValueError("a feature's values are lists; expected numbers")
+    return numpy.ascontiguousarray(together.T)
 
 
 def conform(frame: pandas.DataFrame, features: tuple[Column, ...]) -> pandas.DataFrame:

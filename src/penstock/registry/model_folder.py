@@ -6,16 +6,19 @@ no safe loader for; what it returns is a small frozen description of the rest.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from penstock.digests import folder_digest
+from penstock.digests import file_digest
 from penstock.errors import IntegrityError, ModelError
 from penstock.records import Column
+from penstock.registry.signing import digest_of_manifest, linked, manifest_of
 
 # MLflow's column types, and the same types as Arrow prints them.
 ARROW_TYPES = {
@@ -45,6 +48,7 @@ SAFE_FORMAT = {
     "onnx": "save with mlflow.onnx.log_model(...)",
     "xgboost": 'save the Booster with mlflow.xgboost.log_model(..., model_format="ubj")',
 }
+PYFUNC = "pyfunc"  # loaded by MLflow itself, with whatever code the model brings
 PICKLES = frozenset({".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".pth", ".pt"})
 
 
@@ -65,21 +69,16 @@ def model_digest(folder: Path) -> str:
 
     Raises `IntegrityError` for a symbolic link: what it points at is not part of the folder.
     """
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            raise IntegrityError(
-                f"{folder} holds a symbolic link: {path.relative_to(folder)}",
-                hint="a model folder holds its files themselves",
-            )
-    return folder_digest(folder)
+    return digest_of_manifest(manifest_of(folder))
 
 
-def read_model_folder(folder: Path, digest: str) -> ModelFolder:
+def read_model_folder(folder: Path, digest: str, admitted: Collection[str] = ()) -> ModelFolder:
     """The description of a model whose files are exactly those that `digest` was computed from.
 
-    Raises `IntegrityError` when they are not, `ModelError` when loading would not be safe.
+    With "pyfunc" among the `admitted` it is one that MLflow shall load, code and all. Raises
+    `IntegrityError` for other files, `ModelError` when loading would not be safe.
     """
-    seen = model_digest(folder)
+    seen, contents, files = _read(folder)
     if seen != digest:
         raise IntegrityError(
             f"the model in {folder} is not the one that was recorded: "
@@ -87,27 +86,46 @@ def read_model_folder(folder: Path, digest: str) -> ModelFolder:
             hint="a file was changed, added or removed; register the model again, "
             "or restore the folder from the registry",
         )
-    files = [
-        PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
-    ]
-    manifest = _manifest(folder / "MLmodel")
+    manifest = _manifest(folder / "MLmodel", contents)
+    predict = str(manifest["flavors"].get("python_function", {}).get("predict_fn") or "")
+    if PYFUNC in admitted and "python_function" in manifest["flavors"]:
+        return ModelFolder(PYFUNC, b"", *_features(manifest), predict)
     flavor, configuration = _flavor(manifest)
     _refuse_code(manifest["flavors"], flavor, files)
     name = _data_file(flavor, configuration, files)
-    features, required, positional = _features(manifest)
-    predict = str(manifest["flavors"].get("python_function", {}).get("predict_fn") or "")
-    return ModelFolder(
-        flavor, (folder / name).read_bytes(), features, required, positional, predict
-    )
+    return ModelFolder(flavor, contents[PurePosixPath(name)], *_features(manifest), predict)
 
 
-def _manifest(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+def _read(folder: Path) -> tuple[str, dict[PurePosixPath, bytes], list[PurePosixPath]]:
+    """The folder's digest, what was read for it of files that are used, and the names of all.
+
+    What is loaded is what was hashed: a file that is exchanged in between changes nothing.
+    """
+    suffixes = {suffix for _, suffix in DATA_FILES.values()}
+    digests: dict[str, str] = {}
+    contents: dict[PurePosixPath, bytes] = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise linked(folder, path)
+        if not path.is_file():
+            continue
+        name = PurePosixPath(path.relative_to(folder))
+        if path.suffix in suffixes or name.as_posix() == "MLmodel":
+            contents[name] = path.read_bytes()
+            digests[name.as_posix()] = hashlib.sha256(contents[name]).hexdigest()
+        else:
+            digests[name.as_posix()] = file_digest(path)
+    files = [PurePosixPath(name) for name in digests]
+    return digest_of_manifest(digests), contents, files
+
+
+def _manifest(file: Path, contents: dict[PurePosixPath, bytes]) -> dict[str, Any]:
+    if PurePosixPath("MLmodel") not in contents:
         raise ModelError(
             f"{file.parent} has no MLmodel file", hint="save the model with an MLflow flavor"
         )
     try:
-        manifest = yaml.safe_load(file.read_bytes())
+        manifest = yaml.safe_load(contents[PurePosixPath("MLmodel")])
     except yaml.YAMLError as error:
         raise ModelError(f"{file} is not YAML: {error}") from error
     flavors = manifest.get("flavors") if isinstance(manifest, dict) else None

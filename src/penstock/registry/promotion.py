@@ -6,10 +6,12 @@ an entry in the ledger first, then the alias in MLflow.
 
 from __future__ import annotations
 
+import contextlib
+
 from sqlalchemy import Engine
 
 from penstock.audit.approvals import approve, champion_label, record_champion
-from penstock.errors import ModelError
+from penstock.errors import ConflictError, ModelError
 from penstock.project import Project
 from penstock.registry.versions import CHAMPION, Found, fetch, find, set_alias
 
@@ -30,10 +32,31 @@ def approve_for_production(
 
 
 def make_champion(
-    project: Project, database: Engine, label: str, digest: str, *, reason: str, actor: str
+    project: Project,
+    database: Engine,
+    label: str,
+    digest: str,
+    *,
+    reason: str,
+    actor: str,
+    occasion: str = "",
 ) -> None:
-    """Makes a version the champion, which later models are compared with. May be repeated."""
+    """Makes a version the champion, which later models are compared with. May be repeated.
+
+    On one `occasion` it becomes so once: who slept meanwhile undoes nothing that came later.
+    """
     if champion_label(database) != label:
-        record_champion(database, label, digest=digest, reason=reason, actor=actor)
-    name, _, version = label.rpartition("@")
-    set_alias(project, name, CHAMPION, int(version))
+        with contextlib.suppress(ConflictError):  # somebody else was faster
+            record_champion(
+                database, label, digest=digest, reason=reason, actor=actor, occasion=occasion
+            )
+    _follow_the_ledger(project, database)
+
+
+def _follow_the_ledger(project: Project, database: Engine) -> None:
+    """The alias is of whom the ledger calls the champion, also where that changes meanwhile."""
+    told = ""
+    while (champion := champion_label(database)) != told:
+        name, _, version = champion.rpartition("@")
+        set_alias(project, name, CHAMPION, int(version))
+        told = champion

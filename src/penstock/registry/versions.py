@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from penstock.digests import folder_digest
 from penstock.errors import IntegrityError, ModelError
 from penstock.project import Project
 from penstock.records import ModelVersion
+from penstock.registry.attestations import bring, require_signed
 from penstock.registry.client import open_client, translated
+from penstock.registry.trust import unsigned
 
 CHAMPION, STAGING = "champion", "staging"
 DIGEST_TAG = "penstock.digest.model"
@@ -41,13 +44,14 @@ def register(
     digests: dict[str, str],
     metrics: dict[str, float],
     service: str = "",
+    attested: Mapping[str, str] | None = None,
 ) -> ModelVersion:
     """Makes a version of the model that an MLflow run holds, bound to the digests it came from.
 
-    `service` is the feature service that it reads.
+    `service` is the feature service that it reads; `attested` are the tags of who signed it.
     """
     name = project.settings.model_name
-    tags = {SERVICE_TAG: service} if service else {}
+    tags = {**(attested or {}), **({SERVICE_TAG: service} if service else {})}
     tags |= {f"penstock.digest.{what}": digest for what, digest in digests.items()}
     tags |= {f"penstock.metric.{metric}": f"{value:.6g}" for metric, value in metrics.items()}
     with translated():
@@ -110,19 +114,44 @@ def champion(project: Project) -> Found | None:
 
 
 def fetch(project: Project, version: int, expected: str) -> Path:
-    """Brings a version's files here and checks them. Raises `IntegrityError` if they differ."""
+    """Brings a version's files here and checks them: the registered digest, and the signature.
+
+    Raises `IntegrityError` for other files, and for a version that nobody has signed, unless
+    `[registry] require_signatures` is off.
+    """
+    if not expected:  # another tool registered it
+        raise unsigned(f"{project.settings.model_name}@{version}")
     folder = project.folder / "models" / expected[:32]
-    if folder.is_dir() and folder_digest(folder) == expected:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    desk = folder.with_suffix(".part")
+    if not (folder.is_dir() and folder_digest(folder) == expected):
+        _bring_files(project, find(project, version), folder, expected)
+    if project.settings.registry.require_signatures:
+        _require_signed(project, version, folder, expected)
+    return folder
+
+
+def download(project: Project, found: Found, desk: Path) -> Path:
+    """Brings a version's files to a folder in `desk`, unchecked: only to be looked at as data."""
     shutil.rmtree(desk, ignore_errors=True)
     desk.mkdir(parents=True)
-    found = find(project, version)
     with translated():
-        arrived = Path(
-            open_client(project).download_artifacts(found.run_id, "model", dst_path=str(desk))
+        client = open_client(project)
+        source = client.get_model_version_download_uri(found.name, str(found.version))
+        run = client.get_run(found.run_id) if found.run_id else None
+        if run and source.rstrip("/") == f"{run.info.artifact_uri}/model":
+            return Path(client.download_artifacts(found.run_id, "model", dst_path=str(desk)))
+        from mlflow import artifacts  # a version that others registered may lie anywhere
+
+        return Path(
+            artifacts.download_artifacts(
+                artifact_uri=source, dst_path=str(desk), tracking_uri=client.tracking_uri
+            )
         )
+
+
+def _bring_files(project: Project, found: Found, folder: Path, expected: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    desk = folder.with_suffix(".part")
+    arrived = download(project, found, desk)
     seen = folder_digest(arrived)
     if seen != expected:
         shutil.rmtree(desk)
@@ -133,7 +162,15 @@ def fetch(project: Project, version: int, expected: str) -> Path:
         )
     arrived.rename(folder)
     shutil.rmtree(desk, ignore_errors=True)
-    return folder
+
+
+def _require_signed(project: Project, version: int, folder: Path, expected: str) -> None:
+    label = f"{project.settings.model_name}@{version}"
+    try:
+        require_signed(project, folder, expected, label)
+    except IntegrityError:  # the signature is not here yet, or another was made since
+        bring(project, find(project, version).run_id, folder)
+        require_signed(project, folder, expected, label)
 
 
 def _exists(client: Any, name: str) -> bool:
@@ -146,7 +183,7 @@ def _found(version: Any, aliases: dict[str, Any]) -> Found:
         name=version.name,
         version=int(version.version),
         digest=version.tags.get(DIGEST_TAG, ""),
-        run_id=version.run_id,
+        run_id=version.run_id or "",
         aliases=own,
         tags=dict(version.tags),
         created_ms=int(version.creation_timestamp),

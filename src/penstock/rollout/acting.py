@@ -12,11 +12,12 @@ from penstock.errors import ConflictError, PenstockError
 from penstock.project import Project
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
-from penstock.rollout.memory import Memory, Remembered
+from penstock.rollout.memory import Memory, Remembered, written_at
 from penstock.rollout.notices import notice_of
 from penstock.rollout.observing import document_of, foreign_table, writer_of
 from penstock.rollout.post_mortem import write_post_mortem
 from penstock.rollout.routing import desired_table, leased
+from penstock.rollout.spec import Version
 from penstock.rollout.states import GOING_BACK, Rollout
 from penstock.serving.routing.table import RoutingTable
 from penstock.state import rollouts, routes
@@ -97,27 +98,37 @@ def follow(project: Project, engine: Engine, memory: Memory, one: Remembered) ->
     """
     for position, event in enumerate(one.unsettled, start=one.settled + 1):
         try:
-            _follow(project, engine, one, event)
+            _follow(project, engine, memory, one, event)
         except (PenstockError, OSError) as error:
             log.error("%s: %s", one.state.id, error)
             return
         memory.settle(one, position)
 
 
-def _follow(project: Project, engine: Engine, one: Remembered, event: e.Event) -> None:
+def _follow(
+    project: Project, engine: Engine, memory: Memory, one: Remembered, event: e.Event
+) -> None:
     state = one.state
     if isinstance(event, e.RollingBack):
         if event.quarantine:
             _quarantine(engine, state, event)
-        write_post_mortem(project, one)
+        _report(project, memory, one)
     if isinstance(event, e.Promoted):
         _become_champion(project, engine, state)
     if isinstance(event, e.Returned | e.Done):
-        write_post_mortem(project, one)
-        if state.outcome is not e.Outcome.PROMOTED:
+        _report(project, memory, one)
+        if state.outcome is not e.Outcome.PROMOTED and written_at(one, e.Promoted):
             _remain_champion(project, engine, state)
     if notice := notice_of(state, event):
         _tell(project, *notice)
+
+
+def _report(project: Project, memory: Memory, one: Remembered) -> None:
+    """The whole story, also where others went on with it while this one slept."""
+    write_post_mortem(project, one)
+    while (latest := memory.load(one.state.id)).sequence != one.sequence:
+        one = latest
+        write_post_mortem(project, one)
 
 
 def _quarantine(engine: Engine, state: Rollout, event: e.RollingBack) -> None:
@@ -129,19 +140,27 @@ def _quarantine(engine: Engine, state: Rollout, event: e.RollingBack) -> None:
 
 
 def _become_champion(project: Project, engine: Engine, state: Rollout) -> None:
-    candidate = state.spec.candidate
-    make_champion(
-        project, engine, candidate.model, candidate.digest, reason=state.reason, actor=state.id
-    )
+    _make_champion(project, engine, state, state.spec.candidate, "champion")
 
 
 def _remain_champion(project: Project, engine: Engine, state: Rollout) -> None:
-    """After a promotion that was taken back; where there was none, nothing changes."""
+    """After a promotion that was taken back, unless another version was promoted since."""
     if champion_label(engine) == state.spec.candidate.model:
-        baseline, reason = state.spec.baseline, state.reason
-        make_champion(
-            project, engine, baseline.model, baseline.digest, reason=reason, actor=state.id
-        )
+        _make_champion(project, engine, state, state.spec.baseline, "champion again")
+
+
+def _make_champion(
+    project: Project, engine: Engine, state: Rollout, version: Version, what: str
+) -> None:
+    make_champion(
+        project,
+        engine,
+        version.model,
+        version.digest,
+        reason=state.reason,
+        actor=state.id,
+        occasion=f"{what}/{state.id}",
+    )
 
 
 def _tell(project: Project, title: str, body: str, failure: bool) -> None:

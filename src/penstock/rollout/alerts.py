@@ -12,19 +12,24 @@ moves anything forward. Alerts are repeated: one of the same fingerprint and sta
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from penstock.errors import RolloutError
+from penstock.rollout import events as e
 from penstock.rollout import service
 from penstock.rollout.memory import Remembered
 from penstock.rollout.routing import candidate_share
 from penstock.rollout.states import GOING_BACK
 from penstock.rollout_settings import ERROR_RATE, LATENCY
+from penstock.serving.http_server.messages import RequestError
 from penstock.state import rollouts
 
 ENDPOINT, METRIC = "penstock_endpoint", "penstock_metric"
+MOST = 1_000  # alerts in one notification
+MOST_NOTED = 20  # alerts in a rollout's story; further ones can only roll back
+SHOWN = 500  # characters of a summary
 
 
 class Alert(msgspec.Struct):
@@ -33,7 +38,7 @@ class Alert(msgspec.Struct):
     status: str
     labels: dict[str, str]
     starts_at: datetime = msgspec.field(name="startsAt")
-    fingerprint: str
+    fingerprint: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -41,11 +46,17 @@ class Webhook(msgspec.Struct):
     """A notification as Alertmanager sends it."""
 
     alerts: list[Alert]
-    version: str = "4"
+    version: Literal["4"] = "4"
 
 
 def received(desk: service.Desk, told: Webhook) -> dict[str, Any]:
-    """What came of each alert: rolled back, proposed, known, resolved, or why nothing."""
+    """What came of each alert: rolled back, proposed, known, resolved, or why nothing.
+
+    Raises `RequestError` for too many.
+    """
+    if len(told.alerts) > MOST:
+        message = f"{len(told.alerts)} alerts in one notification; at most {MOST} are taken"
+        raise RequestError(413, f"{message}: set max_alerts of the receiver", "alerts")
     return {"alerts": [{"fingerprint": a.fingerprint, **_received(desk, a)} for a in told.alerts]}
 
 
@@ -64,8 +75,11 @@ def _received(desk: service.Desk, alert: Alert) -> dict[str, str]:
     # Known, and not acted on: whoever wrote it down was killed before the next entry.
     if service.is_noted(one, name) and (not acts or one.state.status in GOING_BACK):
         return {"result": "known", "rollout": one.state.id}
+    noted = sum(isinstance(event, e.Alerted) for event in one.events)
+    if noted >= MOST_NOTED and not acts:
+        return {"result": "ignored", "reason": f"{noted} alerts of this rollout are known already"}
     summary = alert.annotations.get("summary") or alert.labels.get("alertname", "an alert")
-    reason = f"{summary} ({metric})"
+    reason = f"{summary[:SHOWN]} ({metric})"
     try:
         service.note_alert(desk, one.state.id, name, reason, rolls_back=acts)
     except RolloutError as error:

@@ -202,7 +202,13 @@ def _decoded(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, str(error)) from error
+        raise RequestError(400, str(error), _field(str(error))) from error
+
+
+def _field(message: str) -> str | None:
+    """msgspec names a field that is missing or unknown, or ends with a path: at `$.labels[...]`."""
+    found = re.search(r"field `(\w+)`", message) or re.search(r"`\$.*?(\w+)(\[\.{3}\])*`$", message)
+    return found[1] if found else None
 
 
 def _require(method: bytes, wanted: bytes) -> None:

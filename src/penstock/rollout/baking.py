@@ -106,7 +106,7 @@ def _baked(scene: Scene) -> bool:
     stages = scene.seen.stages
     seen = stages[-1].candidate.requests if stages else 0
     enough = seen >= scene.stage.min_events
-    return enough and scene.elapsed(scene.state.stage_began) >= scene.stage.bake
+    return enough and scene.endured(scene.state.stage_began) >= scene.stage.bake
 
 
 def _wait(scene: Scene, look: Look) -> Decision:

@@ -11,6 +11,7 @@ from penstock.errors import ModelError, UsageError
 from penstock.project import Project
 from penstock.registry import versions
 from penstock.registry.versions import Found
+from penstock.registry.waivers import admitted
 from penstock.serving.release import ReleaseSpec
 
 DEPLOYED = "release.deployed"
@@ -59,5 +60,6 @@ def release_for(
             "replicas": serving.replicas,
             "threads": serving.threads,
             "memory": serving.memory,
+            "admitted": admitted(project, engine, found.digest),
         }
     )

@@ -143,7 +143,8 @@ class Controller:
         folder = self._project.endpoint(state.endpoint)
         sources = Sources(self._engine, folder, self._ab, self._shadow)
         smoke = self._smoke.result(state.id)
-        seen = observe(sources, one, published, desired, smoke, now)
+        seen = observe(sources, one, published, desired, smoke, self._now())
+        now = self._now()  # all of that took its time
         decision = decide(state, seen, now)
         if decision.wants_smoke and (alive := Scene(state, seen, now).alive):
             self._smoke.begin(state.id, partial(self._smoke_test, state, alive[0].url))

@@ -50,11 +50,7 @@ def ab_evidence(
     told = [name for name in named if name != ACCURACY]
     sums = outcomes.moments(engine, state.endpoint, state.id, told, until=int(now.timestamp()))
     metrics = {
-        name: AbMetric(
-            control=_moments(sums.get((name, CHAMPION))),
-            treatment=_moments(sums.get((name, TREATMENT))),
-        )
-        for name in told
+        name: _told(sums.get((name, CHAMPION)), sums.get((name, TREATMENT))) for name in told
     }
     if ACCURACY in named:
         metrics[ACCURACY] = _accuracy(engine, folder, state, now)
@@ -72,8 +68,12 @@ def ab_evidence(
     )
 
 
-def _moments(sums: outcomes.Sums | None) -> Moments:
-    return Moments() if sums is None else Moments(**sums._asdict())
+def _told(*arms: outcomes.Sums | None) -> AbMetric:
+    """Nothing was observed where nothing was told of any unit: no feedback is not a zero."""
+    if not any(sums.yy for sums in arms if sums is not None):
+        return AbMetric()
+    control, treatment = (Moments(**s._asdict()) if s is not None else Moments() for s in arms)
+    return AbMetric(control=control, treatment=treatment)
 
 
 def _slow(total: Total | None) -> Moments:

@@ -119,7 +119,7 @@ def _watch(scene: Scene) -> Decision:
     settings = scene.settings
     # Blue-green has watched already: that is its second stage.
     watch = None if settings.strategy == "blue_green" else settings.watch
-    if not watch or scene.elapsed(scene.state.since) >= watch:
+    if not watch or scene.endured(scene.state.since) >= watch:
         return _only(e.Watched(at=scene.now, actor=ACTOR), "the new champion keeps well")
     return Decision(
         reason="the new champion is watched",

@@ -38,7 +38,7 @@ from penstock.state.observations import Total
 from penstock.state.routes import Published
 
 UNREADABLE = (
-    SQLAlchemyError, duckdb.Error, msgspec.MsgspecError, LookupError, ValueError, OSError
+    SQLAlchemyError, duckdb.Error, msgspec.MsgspecError, LookupError, TypeError, ValueError, OSError
 )  # fmt: skip
 
 Totals = Mapping[tuple[str, str], Total]  # by epoch and arm
@@ -129,6 +129,8 @@ def _seconds(state: Rollout, number: int, found: list[Total], now: datetime) -> 
 
 def _arm(number: int, arm: str, total: Total | None, units: Mapping[Kind, int]) -> ArmEvidence:
     counts = counts_of(total.counts) if total else Counts()
+    if not _adds_up(counts):
+        raise ValueError(f"no gateway can have counted what is told of the arm {arm}")
     events = {
         kind.metric.removeprefix(EVENT): count
         for kind, count in units.items()
@@ -148,6 +150,20 @@ def _arm(number: int, arm: str, total: Total | None, units: Mapping[Kind, int]) 
         memory_bytes=counts.memory_bytes,
         units=units.get(Kind(number, first_events.EXPOSED, arm), 0),
     )
+
+
+def _adds_up(counts: Counts) -> bool:
+    """Whether they can be those of a gateway: a part is no more than the whole, and none lacks."""
+    errors = sum(counts.errors.values())
+    good = counts.requests - counts.refused - errors
+    parts = (
+        *(counts.refused, *counts.errors.values(), good),
+        *(counts.own_errors, errors - counts.own_errors),
+        *(counts.own_slow, counts.slow - counts.own_slow, good - counts.slow),
+        *(*counts.latency.values(), *counts.predictions.values()),
+        *(counts.cpu_us, counts.memory_bytes),
+    )
+    return min(parts) >= 0
 
 
 def _gateways(engine: Engine, endpoint: str) -> tuple[GatewayView, ...]:

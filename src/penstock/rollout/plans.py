@@ -12,7 +12,12 @@ def stages_of(settings: RolloutSettings) -> tuple[StageSettings, ...]:
     green, ab, shadow = settings.blue_green, settings.ab, settings.shadow
     if settings.strategy == "blue_green":
         return (
-            StageSettings(weight=0.0, bake=green.before),
+            # However short blue is watched, the smoke tests may take the time that loading may.
+            StageSettings(
+                weight=0.0,
+                bake=green.before,
+                max=max(4 * green.before, settings.prepare_timeout),
+            ),
             StageSettings(weight=1.0, bake=green.watch, max=green.max, error_rate=green.error_rate),
         )
     if settings.strategy == "ab":

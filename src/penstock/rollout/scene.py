@@ -16,6 +16,7 @@ from penstock.rollout_settings import RolloutSettings, StageSettings
 ACTOR = "controller"
 # A gateway that says nothing for so long has lost the database, or is gone.
 SILENCE = timedelta(seconds=30)
+WORD = timedelta(seconds=5)  # within which each gateway says that it lives
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Scene:
     def elapsed(self, since: datetime | None) -> timedelta:
         """Nothing where the clock went back."""
         return max(timedelta(0), self.now - since) if since else timedelta(0)
+
+    def endured(self, since: datetime | None) -> timedelta:
+        """As `elapsed`, as far as gateways were heard of: what a clock jumps over, nobody saw."""
+        heard = max((one.seen_at for one in self.seen.gateways), default=self.now)
+        return Scene(self.state, self.seen, min(self.now, heard + WORD)).elapsed(since)
 
     def lacking(self, point: str) -> int:
         """How many people must still agree before a point."""

@@ -23,6 +23,13 @@ class Ahead(Record):
     owner: int  # the process that will deploy it; without it the gateway ends
 
 
+class Trust(Record):
+    """What a model must show to a gateway before it is loaded."""
+
+    keys: Path | None = None  # public keys of those who sign; None: no signature is asked for
+    admit: tuple[str, ...] = ()  # kinds of models that run code of their own, where waived
+
+
 class GatewayConfig(Record):
     """One endpoint, as a gateway serves it."""
 
@@ -30,6 +37,7 @@ class GatewayConfig(Record):
     folder: Path
     settings: ServingSettings
     state: str = ""  # URL of the state database; empty: SQLite in the folder
+    trust: Trust = Trust()
     ahead: Ahead | None = None
     worker: int = 0  # 0: the lead, or the only process
     lead: int = 0  # of a worker: the process without which it ends
@@ -39,9 +47,12 @@ class GatewayConfig(Record):
         return dict(revealed(self.model_dump()))
 
 
-def settings_digest(settings: ServingSettings) -> str:
+def settings_digest(settings: ServingSettings, trust: Trust | None = None) -> str:
     """Names the settings that a gateway keeps for life."""
-    return digest_of(revealed(settings.model_dump(exclude=set(OF_RELEASES))))
+    kept = settings.model_dump(exclude=set(OF_RELEASES))
+    if trust is not None and trust != Trust():
+        kept["trust"] = trust.model_dump()
+    return digest_of(revealed(kept))
 
 
 def revealed(value: Any) -> Any:

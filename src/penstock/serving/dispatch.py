@@ -378,8 +378,7 @@ def row_of(
             row["entities"] = asked.columns()
     if answered is not None:
         if answered.read is not None:
-            row["columns"] = answered.read["features"]
-            row["happened"] = answered.read["happened"]
+            row |= answered.read
         row["outputs"] = answered.outputs
         row["width"] = answered.width
         row["features_us"] = answered.feature_us

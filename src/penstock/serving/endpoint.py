@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from penstock.errors import ServingError
 from penstock.project import Project
 from penstock.records import Release
-from penstock.serving.config import Ahead, GatewayConfig, settings_digest
+from penstock.serving.config import Ahead, GatewayConfig, Trust, settings_digest
 from penstock.serving.release import EndpointFolder, EndpointStatus, ReleaseSpec
 from penstock.serving.routing.table import RoutingTable, serving_only
 from penstock.settings import ServingSettings
@@ -45,6 +45,7 @@ class Place:
     folder: Path
     state: str = ""  # URL of the state database; empty: SQLite in the folder
     actor: str = "penstock"
+    trust: Trust = field(default_factory=Trust)
 
     def engine(self) -> Engine:
         return open_state(self.state, self.folder)
@@ -55,6 +56,7 @@ class Place:
             folder=self.folder.absolute(),
             settings=settings,
             state=self.state,
+            trust=self.trust,
             ahead=ahead,
         )
 
@@ -64,7 +66,13 @@ def place_of(project: Project, name: str) -> Place:
     url = project.settings.state.url.get_secret_value()
     project.folder.mkdir(parents=True, exist_ok=True)
     url = url or f"sqlite:///{project.folder / 'state.db'}"
-    return Place(name, project.endpoint(name), url)
+    return Place(name, project.endpoint(name), url, trust=_trust(project))
+
+
+def _trust(project: Project) -> Trust:
+    settings = project.settings.registry
+    keys = project.root / Path(settings.public_key).expanduser()
+    return Trust(keys=keys if settings.require_signatures else None, admit=settings.admit)
 
 
 def deploy(
@@ -103,7 +111,7 @@ def serve_table(
     endpoint = EndpointFolder(place.folder.absolute())
     endpoint.path.mkdir(parents=True, exist_ok=True)
     running = status(endpoint.path)
-    if running.state != "stopped" and running.settings != settings_digest(settings):
+    if running.state != "stopped" and running.settings != settings_digest(settings, place.trust):
         progress("the settings changed: the gateway is started again")
         stop(endpoint.path)
     revision = publish(place, table)

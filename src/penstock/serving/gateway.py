@@ -83,7 +83,7 @@ class Gateway:
             on_batch=self._observer.counted_rows,
         )
         modules = config.ahead.modules if config.ahead else ()
-        self._releases = Releases(self._folder, settings, modules, self._described)
+        self._releases = Releases(self._folder, settings, modules, self._described, config.trust)
         self._source = TableSource(self._state, config.endpoint, self._folder.table_file)
         self._access = Access(key.get_secret_value() for key in settings.keys)
         limit = RateLimit(settings.rate_limit, settings.rate_burst)
@@ -117,7 +117,7 @@ class Gateway:
             state="starting",
             pid=os.getpid(),
             url=self._live.url,
-            settings=settings_digest(settings),
+            settings=settings_digest(settings, config.trust),
         )
 
     def _assembled(self) -> tuple[Metrics, Server]:
@@ -130,7 +130,7 @@ class Gateway:
         server = Server(lambda request: surface.handle(request), limits)
         metrics = Metrics(
             self._live,
-            self._observer.totals,
+            self._observer,
             self._dispatcher.mirrored,
             self._log,
             server,

@@ -51,7 +51,9 @@ def run(config: GatewayConfig) -> None:
     with lock:
         # Before anything that takes time: what a killed gateway said last is no longer true.
         begun = EndpointStatus(
-            state="starting", pid=os.getpid(), settings=settings_digest(config.settings)
+            state="starting",
+            pid=os.getpid(),
+            settings=settings_digest(config.settings, config.trust),
         )
         folder.write_status(begun)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -17,7 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from penstock.serving.dispatch import Mirrored
 from penstock.serving.http_server.connection import Server
 from penstock.serving.live import Live
-from penstock.serving.observations.counts import ArmKey, Counts
+from penstock.serving.observations.counts import Counts
+from penstock.serving.observations.writer import Observer
 from penstock.serving.prediction_log.writer import LogWriter
 from penstock.serving.shared_metrics import SharedMetrics
 from penstock.stats.histograms import upper_edge
@@ -32,14 +33,14 @@ class Metrics:
     def __init__(
         self,
         live: Live,
-        totals: Callable[[], dict[ArmKey, Counts]],
+        observer: Observer,
         mirrored: Mirrored,
         log: LogWriter,
         server: Server,
         shared: SharedMetrics | None = None,
     ) -> None:
         self._live = live
-        self._totals = totals
+        self._observer = observer
         self._mirrored = mirrored
         self._log = log
         self._server = server
@@ -77,7 +78,7 @@ class Metrics:
         latency = HistogramMetricFamily(
             "penstock_request_duration_seconds", "From arrival to answer.", labels=LABELS
         )
-        for key, counts in self._totals().items():
+        for key, counts in self._observer.totals().items():
             labels = (self._live.endpoint, key.release, key.arm)
             for status, count in sorted(counts.statuses.items()):
                 requests.add_metric((*labels, str(status)), count)
@@ -121,6 +122,10 @@ class Metrics:
         counters = {
             "penstock_mirrored_requests": ("Copies sent to a shadow.", self._mirrored.sent),
             "penstock_mirror_dropped": ("Copies given up under load.", self._mirrored.dropped),
+            "penstock_first_events_dropped": (
+                "First events of units that no rollout counts.",
+                self._observer.first_events.dropped,
+            ),
             "penstock_slow_requests": (
                 "Requests never whole in time.",
                 self._server.timed_out,

@@ -35,6 +35,7 @@ class ReleaseSpec(Record):
     memory: int = Field(default=0, ge=0)  # bytes a replica may take; 0: no limit
     unknown_entity: Literal["refuse", "null"] = "refuse"  # null: all its features are missing
     trusted_types: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()  # kinds with code of their own that it was waived as
     features: FeatureSource | None = None  # None: clients send the features themselves
 
 

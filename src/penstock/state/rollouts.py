@@ -85,8 +85,13 @@ def all_of(engine: Engine) -> list[Listed]:
 
 
 def lead(engine: Engine, holder: str, now: datetime, until: datetime) -> bool:
-    """Makes `holder` the leader until then, unless another one leads still."""
-    mine = (controllers.c.holder == holder) | (controllers.c.until <= now)
+    """Makes `holder` the leader until then, unless another one leads still.
+
+    One who leads until much later than anybody could has a clock that went ahead, and does not
+    count.
+    """
+    over = (controllers.c.until <= now) | (controllers.c.until > until + (until - now))
+    mine = (controllers.c.holder == holder) | over
     change = update(controllers).values(holder=holder, until=until)
     with engine.begin() as connection:
         if connection.execute(change.where(controllers.c.name == CONTROLLER, mine)).rowcount:

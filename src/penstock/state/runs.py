@@ -91,7 +91,8 @@ class Runs:
 
         Only for the holder of the project's run lock: no other local run can be alive then.
         """
-        abandoned = (runs.c.status == "running") & (runs.c.orchestrator == "local")
+        here = runs.c.orchestrator.in_(("local", "dvc"))
+        abandoned = (runs.c.status == "running") & here
         error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
         with self._engine.begin() as connection:
             ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]

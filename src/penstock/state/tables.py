@@ -86,8 +86,8 @@ cache = Table(
     Column("created_at", UtcDateTime, nullable=False, index=True),
 )
 
-# What is hashed is `entry`, and nothing else is written: the columns below `leaf` are made from it by
-# the database, for questions. Triggers refuse every UPDATE and DELETE.
+# What is hashed is `entry`, and nothing else is written: the columns below `leaf` are made from it
+# by the database, for questions. Triggers refuse every UPDATE and DELETE.
 ledger = Table(
     "ledger",
     metadata,
@@ -123,7 +123,6 @@ ledger_checkpoints = Table(
     metadata,
     Column("size", Integer, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),  # C2SP tlog-checkpoint
-    Column("signed_at", UtcDateTime, nullable=False),
 )
 
 # What entries are bound to by a commitment, and what may be forgotten: about persons. No UPDATE.

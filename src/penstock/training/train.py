@@ -22,6 +22,7 @@ from penstock.state.artifacts import keep
 from penstock.training import tracking
 from penstock.training.flavors import flavor_of, importance, probabilities, save
 from penstock.training.plots import draw_all
+from penstock.training.reproducible import settle
 from penstock.training.search import SearchResult, run_search, space_of
 from penstock.training.split import Split, split_by_time
 
@@ -84,6 +85,7 @@ def train_model(job: Job) -> TrainedModel:
 def _saved(model: Any, example: pd.DataFrame, folder: Path, trusted: tuple[str, ...]) -> None:
     save(model, example.head(100), folder, trusted)
     write_reference(example, folder)
+    settle(folder)
 
 
 def _fit(train: Train, part: TrainingSet, params: Mapping[str, Any]) -> Any:

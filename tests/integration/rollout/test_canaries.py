@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from gateways import Load, load
-from shops import BROKEN, ENTITIES, GOOD, HANGING, OTHER, SLOW, USERS, Shop
+from gateways import Load
+from shops import BROKEN, GOOD, HANGING, OTHER, SLOW, USERS, Shop
 
 from penstock.errors import RolloutError
 from penstock.rollout.states import Rollout
@@ -15,7 +15,7 @@ LATENCY = [{"metric": "error_rate"}, {"metric": "latency_p95", "limit_ms": 250}]
 
 
 def test_a_good_version_goes_through_all_stages_and_is_the_champion(shop: Shop) -> None:
-    with load(shop.url, USERS, ENTITIES) as seen:
+    with shop.load() as seen:
         rollout = shop.start(GOOD)
         state = shop.until(rollout)
 
@@ -34,17 +34,17 @@ def test_a_good_version_goes_through_all_stages_and_is_the_champion(shop: Shop) 
 def rolled_back(shop: Shop, version: int, connections: int, **plan: object) -> tuple[Rollout, Load]:
     """A version that fails its users in a canary; load goes on for a while after it is gone."""
     champion = shop.champion()
-    with load(shop.url, USERS, ENTITIES, connections) as seen:
+    with shop.load(connections=connections) as seen:
         rollout = shop.start(version, **plan)
         state = shop.until(rollout)
-        after = len(seen.seen) + connections  # whoever was asked before
         seen.wait_for(100)
 
     assert (state.status, state.outcome) == ("rolled back", "rolled back")
     assert shop.champion() == champion
     table = shop.table()
     assert (table.champion, list(table.releases), table.arms) == ("shop-1-own", ["shop-1-own"], ())
-    assert {(one.status, one.release) for one in seen.seen[after:]} == {(200, "shop-1-own")}
+    after = seen.since(state.updated)
+    assert {(one.status, one.release) for one in after} == {(200, "shop-1-own")}
     assert {user for user in failed(seen) if not shop.is_of_candidate(rollout, user)} == set()
     return state, seen
 
@@ -68,7 +68,7 @@ def test_a_broken_version_is_rolled_back_and_does_not_come_again(shop: Shop) -> 
     assert what[0] == "rollout.created"
     assert what[-2:] == ["rollout.rolling_back", "rollout.returned"]
     (evidence,) = told["evidence"]
-    assert (evidence["metric"], evidence["judgement"]) == ("error_rate", "FAIL")
+    assert (evidence["metric"], evidence["judgement"]) == ("error_rate", "fail")
     assert evidence["numbers"]["e"] >= evidence["numbers"]["bound"] == 20
     assert evidence["numbers"]["baseline_bad"] == 0
     last = told["last_predictions"]
@@ -77,7 +77,7 @@ def test_a_broken_version_is_rolled_back_and_does_not_come_again(shop: Shop) -> 
     }
     assert {one["prediction_id"] for one in last} <= {row["prediction_id"] for row in shop.logged()}
     markdown = shop.project.folder / "rollouts" / state.id / "post-mortem.md"
-    assert "error_rate: **FAIL**" in markdown.read_text()
+    assert "error_rate: **fail**" in markdown.read_text()
 
 
 def test_a_slow_version_is_rolled_back_by_its_latency(shop: Shop) -> None:
@@ -85,7 +85,7 @@ def test_a_slow_version_is_rolled_back_by_its_latency(shop: Shop) -> None:
 
     assert seen.failures == []
     assert state.reason.startswith("latency_p95: ")
-    (verdict,) = (one for one in state.verdicts if one.judgement == "FAIL")
+    (verdict,) = (one for one in state.verdicts if one.judgement == "fail")
     assert verdict.numbers["candidate_rate"] > 0.5 > verdict.numbers["baseline_rate"]
 
 
@@ -98,7 +98,7 @@ def test_a_version_that_hangs_is_rolled_back_by_its_time_outs(shop: Shop) -> Non
 
 def test_a_version_that_does_not_come_up_gets_no_traffic(shop: Shop) -> None:
     shop.staged(OTHER, "Stuck")
-    with load(shop.url, USERS, ENTITIES) as seen:
+    with shop.load() as seen:
         rollout = shop.start(OTHER, prepare_timeout="500ms")
         held = shop.until(rollout, "held")
         shop.act(rollout, "abort", reason="it does not come up")

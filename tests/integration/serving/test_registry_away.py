@@ -20,7 +20,9 @@ from penstock.digests import folder_digest
 from penstock.errors import ResourceError
 from penstock.project import Project, open_project
 from penstock.registry import versions
+from penstock.registry.attestations import attest
 from penstock.registry.client import open_client
+from penstock.registry.provenance import Build
 from penstock.serving import endpoint
 from penstock.serving.release import ReleaseSpec
 
@@ -97,6 +99,7 @@ def registered(project: Project, model: Path) -> tuple[int, str]:
     run = client.create_run(number)
     client.log_artifacts(run.info.run_id, str(model), "model")
     digest = folder_digest(model)
+    attest(project, model, Build("shop", digest, "lightgbm", mlflow_run_id=run.info.run_id))
     made = versions.register(project, run.info.run_id, {"model": digest}, {})
     return made.version, digest
 

@@ -18,6 +18,7 @@ FEATURE_MODULES = ("feast",)  # what reading online features imports
 
 def deploy_to_staging(context: StepContext, features: FeatureSet, version: ModelVersion) -> Release:
     from penstock.registry import versions
+    from penstock.registry.waivers import admitted
     from penstock.serving.endpoint import deploy, place_of
     from penstock.serving.release import ReleaseSpec
 
@@ -35,6 +36,7 @@ def deploy_to_staging(context: StepContext, features: FeatureSet, version: Model
         memory=settings.serving.memory,
         unknown_entity=settings.serving.unknown_entity,
         trusted_types=settings.training.trusted_types,
+        admitted=admitted(project, context.database, version.digest),
         features=_feature_source(context, features),
     )
     release = deploy(place_of(project, STAGING), spec, settings.serving, context.progress)
@@ -59,7 +61,7 @@ def start_endpoint(project: Project) -> None:
     from penstock.serving.endpoint import place_of, start_ahead
 
     modules = FEATURE_MODULES if (project.root / "features.py").is_file() else ()
-    start_ahead(place_of(project, STAGING), project.settings.serving, ("lightgbm", *modules))
+    start_ahead(place_of(project, STAGING), project.settings.serving, modules)
 
 
 def _feature_source(context: StepContext, features: FeatureSet) -> FeatureSource | None:

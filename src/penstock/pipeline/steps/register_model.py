@@ -1,10 +1,15 @@
-"""Step 6: the model that passed its gates → a version in the registry."""
+"""Step 6: the model that passed its gates → a signed version in the registry."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from penstock.audit.ledger import Ledger
 from penstock.pipeline.context import StepContext
 from penstock.records import DatasetVersion, FeatureSet, ModelReport, ModelVersion, TrainedModel
+
+if TYPE_CHECKING:
+    from penstock.registry.provenance import Build
 
 
 def register_model(
@@ -14,6 +19,7 @@ def register_model(
     trained: TrainedModel,
     report: ModelReport,
 ) -> ModelVersion:
+    from penstock.registry.attestations import attest
     from penstock.registry.versions import register
 
     digests = {
@@ -24,8 +30,11 @@ def register_model(
         "definitions": features.definitions,
         "code": trained.code,
     }
+    context.progress("signing the model")
+    build = _build(context, dataset, features, trained, report)
+    attested = attest(context.project, context.project.absolute(trained.path), build)
     version = register(
-        context.project, trained.mlflow_run_id, digests, report.metrics, features.service
+        context.project, trained.mlflow_run_id, digests, report.metrics, features.service, attested
     )
     Ledger(context.database).append(
         "model.registered",
@@ -33,6 +42,44 @@ def register_model(
         digest=version.digest,
         run_id=context.run_id,
         reason=f"passed {len(report.checks)} checks",
-        details={"digests": digests, "metrics": report.metrics},
+        details={"digests": digests, "metrics": report.metrics, **attested},
     )
     return version
+
+
+def _build(
+    context: StepContext,
+    dataset: DatasetVersion,
+    features: FeatureSet,
+    trained: TrainedModel,
+    report: ModelReport,
+) -> Build:
+    """What the provenance of the model will say."""
+    from penstock.registry.attestations import trained_environment
+    from penstock.registry.provenance import Build, git_commit
+
+    came_from = {
+        "dataset": dataset.digest,
+        "training_set": features.digest,
+        "definitions": features.definitions,
+        "code": trained.code,
+    }
+    commit, modified = git_commit(context.project.root)
+    return Build(
+        model=context.project.settings.model_name,
+        digest=trained.digest,
+        flavor=trained.flavor,
+        features=trained.features,
+        digests={what: digest for what, digest in came_from.items() if digest},
+        dataset=dataset.name,
+        dataset_md5=dataset.dvc_md5,
+        params=trained.params,
+        metrics=report.metrics,
+        seed=trained.seed,
+        environment=trained_environment(context.project, trained.mlflow_run_id),
+        as_of=context.as_of,
+        commit=commit,
+        modified=modified,
+        run_id=context.run_id,
+        mlflow_run_id=trained.mlflow_run_id,
+    )

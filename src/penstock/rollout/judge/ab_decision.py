@@ -84,7 +84,8 @@ def _missing(evidence: AbEvidence, plan: AbPlan) -> tuple[Verdict, ...]:
     for name in (plan.primary, *(limit.metric for limit in plan.guards)):
         metric = evidence.metrics.get(name)
         if metric is None or not (metric.control.n and metric.treatment.n):
-            there = ", ".join(sorted(evidence.metrics)) or "none"
+            seen = (name for name, one in evidence.metrics.items() if one.control.n)
+            there = ", ".join(sorted(seen)) or "none"
             reason = f"nothing was observed of {name} in both arms; there are {there}"
             found.append(Verdict(metric=name, judgement=Judgement.ERROR, reason=reason))
     before = evidence.looks[-1] if evidence.looks else None

@@ -8,6 +8,7 @@ features in those of the reference that was stored with the model.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -93,42 +94,50 @@ def counted(
 
     `slow_us` gives for each epoch how long an answer may take, in µs.
     """
-    found: dict[ArmKey, Counts] = {}
-    matrices: dict[ArmKey, list[Any]] = {}
-    outputs: dict[ArmKey, list[Any]] = {}
+    arms: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        key = ArmKey(row.release, row.arm, row.epoch)
-        counts = found.get(key)
-        if counts is None:
-            counts = found[key] = Counts()
-        counts.requests += 1
-        counts.rows += row.rows
-        counts.statuses[row.status] = counts.statuses.get(row.status, 0) + 1
-        own = row.counts_for == ALONE
-        counts.own_requests += own
-        if 400 <= row.status < 500:
-            counts.refused += 1
-            continue
-        if row.status >= 500:
-            counts.errors[row.error] = counts.errors.get(row.error, 0) + 1
-            counts.own_errors += own
-            continue
-        if is_slow(row, slow_us):
-            counts.slow += 1
-            counts.own_slow += own
-        place = bin_of(row.total_us)
-        counts.latency[place] = counts.latency.get(place, 0) + 1
-        counts.latency_us += row.total_us
-        place = bin_of(row.model_us)
-        counts.model[place] = counts.model.get(place, 0) + 1
-        if row.outputs is not None:
-            outputs.setdefault(key, []).append((row.outputs, row.width))
-        if row.release in references:
-            matrices.setdefault(key, []).append(row)
-    for key, parts in outputs.items():
-        _count_predictions(found[key], parts)
-    for key, of_arm in matrices.items():
-        _count_features(found[key], of_arm, references[key.release], names[key.release])
+        arms.setdefault((row.release, row.arm, row.epoch), []).append(row)
+    found = {}
+    for (release, arm, epoch), of_arm in arms.items():
+        counts, answered = _counted(of_arm, slow_us.get(epoch, NEVER))
+        if release in references and answered:
+            _count_features(counts, answered, references[release], names[release])
+        found[ArmKey(release, arm, epoch)] = counts
+    return found
+
+
+def _counted(rows: list[Row], slow_us: int) -> tuple[Counts, list[Row]]:
+    """All but features of one arm's rows; and those rows that are answers."""
+    answered = [row for row in rows if row.status < 400]
+    failed = [row for row in rows if row.status >= 500]
+    slow = [row for row in answered if row.total_us > slow_us]
+    counts = Counts(
+        requests=len(rows),
+        rows=sum([row.rows for row in rows]),
+        refused=len(rows) - len(answered) - len(failed),
+        errors=dict(Counter([row.error for row in failed])),
+        statuses=dict(Counter([row.status for row in rows])),
+        latency=_histogram([row.total_us for row in answered]),
+        latency_us=sum([row.total_us for row in answered]),
+        model=_histogram([row.model_us for row in answered]),
+        slow=len(slow),
+        own_requests=_own(rows),
+        own_errors=_own(failed),
+        own_slow=_own(slow),
+    )
+    _count_predictions(counts, answered)
+    return counts, answered
+
+
+def _own(rows: list[Row]) -> int:
+    return [row.counts_for for row in rows].count(ALONE)
+
+
+def _histogram(values: list[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for value, count in Counter(values).items():
+        place = bin_of(value)
+        found[place] = found.get(place, 0) + count
     return found
 
 
@@ -137,10 +146,19 @@ def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
     return row.total_us > slow_us.get(row.epoch, NEVER)
 
 
-def _count_predictions(counts: Counts, parts: list[tuple[Any, int]]) -> None:
+def _count_predictions(counts: Counts, rows: list[Row]) -> None:
     """The last of a row's outputs: the positive class, where there are several."""
+    parts: dict[int, list[Any]] = {}
+    for row in rows:
+        if row.outputs is not None:
+            parts.setdefault(row.width, []).append(row.outputs)
+    if not parts:
+        return
     values = numpy.concatenate(
-        [numpy.frombuffer(part, float).reshape(-1, width)[:, -1] for part, width in parts]
+        [
+            numpy.frombuffer(b"".join(of_width), float).reshape(-1, width)[:, -1]
+            for width, of_width in parts.items()
+        ]
     )
     _add(counts.predictions, _tally(score_bins(values)))
     values = values[numpy.isfinite(values)]

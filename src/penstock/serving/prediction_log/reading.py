@@ -80,7 +80,8 @@ def records(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
 
 def _snapshot(log: LogFolder, selection: Selection) -> tuple[list[pa.Table], list[Path]]:
     """The rows of the segments, and the Parquet files of all other ones."""
-    looked_for = selection.prediction_id.encode()
+    # As the lines have it: those without are not decoded, which takes most of the time.
+    looked_for = msgspec.json.encode(selection.prediction_id or selection.release)[1:-1]
     while True:
         segments = log.list_segments()
         try:

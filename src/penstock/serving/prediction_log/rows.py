@@ -193,10 +193,13 @@ def decode(line: bytes) -> Line:
 def _values(row: Row, known: Names) -> Iterable[Values]:
     if known is UNKNOWN and (row.matrix or row.columns):
         raise ValueError(f"the release {row.release!r} has not been described")
-    if row.rows == 1 and row.matrix and not (row.happened or row.entities):
-        # The usual request takes a third of the time of any other.
+    if row.rows == 1 and row.matrix:  # the usual request, in a third of the time
         features = known.record(*known.values.unpack(row.matrix))
-        return ((features, None, None, _numbers(row.outputs) if row.outputs else None),)
+        entities = {key: value for key, (value,) in row.entities.items()} if row.entities else None
+        times = None
+        if row.happened:
+            times = {view: _moment(at) if at else None for view, (at,) in row.happened.items()}
+        return ((features, entities, times, _numbers(row.outputs) if row.outputs else None),)
     if row.rows == 0:
         return ((None, None, None, None),)
     return _values_of_many(row, known, min(row.rows, MAX_ROWS))

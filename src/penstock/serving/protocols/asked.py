@@ -34,10 +34,11 @@ class Asked(NamedTuple):
     )
     # The whole HTTP answer. Raises `RequestError` when the answer is not what can be written.
     render: Callable[[Answered, Context], bytes]
+    unpacked: Any = None  # what the body was packed from, where it was at hand
 
     def columns(self) -> Any:
         """What a body that is no matrix holds: lists of values by place or by name."""
-        return msgspec.msgpack.decode(self.body)
+        return self.unpacked or msgspec.msgpack.decode(self.body)
 
 
 @dataclass(frozen=True)

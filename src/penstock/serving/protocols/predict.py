@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from penstock.serving.http_server.messages import (
     Request,
@@ -44,19 +45,19 @@ class Answer(msgspec.Struct):
     request_id: str
 
 
-class Entities(msgspec.Struct, forbid_unknown_fields=True):
-    entities: dict[str, list[Any]]
-
-
-_entities_only = msgspec.json.Decoder(Entities)
 _encode = msgspec.json.Encoder().encode
 
 
 def parse(request: Request, target: Target) -> Asked:
     """Raises `RequestError` that names the field."""
     try:
-        rows = _decoder(target.schema).decode(request.body).rows
+        found = _decoder(target.schema).decode(request.body)
     except msgspec.MsgspecError:
+        return _careful(request.body, target)
+    rows, entities = found.rows, found.entities
+    if rows is UNSET and entities is not UNSET:
+        return _of_entities(entities, target)
+    if rows is UNSET or entities is not UNSET:
         return _careful(request.body, target)
     check_count(len(rows), target.max_rows, "rows")
     kind, body = target.schema.pack_rows([msgspec.structs.astuple(row) for row in rows])
@@ -72,12 +73,20 @@ PREDICT = Protocol("predict", parse, refuse)
 
 @lru_cache(maxsize=64)
 def _decoder(schema: InputSchema) -> msgspec.json.Decoder[Any]:
-    """Of rows that have just the model's features, in any order."""
+    """Of rows that have just the model's features, in any order; or of entities."""
     fields = [(f"f{place}", TYPES[c.type] | None) for place, c in enumerate(schema.features)]
     names = {f"f{place}": column.name for place, column in enumerate(schema.features)}
     row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
-    body = msgspec.defstruct("Body", [("rows", list[row])], forbid_unknown_fields=True)  # type: ignore[valid-type]
-    return msgspec.json.Decoder(body)
+    either: list[tuple[str, Any, Any]] = [
+        ("rows", list[row] | UnsetType, UNSET),  # type: ignore[valid-type]
+        ("entities", dict[str, list[Any]] | UnsetType, UNSET),
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Body", either, forbid_unknown_fields=True))
+
+
+def _of_entities(entities: Any, target: Target) -> Asked:
+    count = _entities(entities, target)
+    return Asked(ENTITIES, _packed(entities), count, True, _render, entities)
 
 
 def _render(answered: Answered, context: Context) -> bytes:
@@ -91,17 +100,13 @@ def _render(answered: Answered, context: Context) -> bytes:
     return ok_json(_encode(said), context.request_id.encode("latin-1"))
 
 
-# What the short way above does not take: entities, and whatever is wrong.
+# What the short way above does not take: numbers of unusual kinds, and whatever is wrong.
 
 
 def _careful(body: bytes, target: Target) -> Asked:
-    try:
-        name, content = "entities", _entities_only.decode(body).entities
-    except msgspec.MsgspecError:
-        name, content = _one_field(body)
+    name, content = _one_field(body)
     if name == "entities":
-        rows = _entities(content, target)
-        return Asked(ENTITIES, _packed(content), rows, True, _render)
+        return _of_entities(content, target)
     kind, packed, count = _rows(content, target)
     return Asked(kind, packed, count, True, _render)
 

@@ -52,7 +52,7 @@ class Answered(NamedTuple):
     feature_us: int  # reading online features
     queue_us: int  # between arrival and the model's start
     model_us: int  # in the model, of the whole batch
-    read: dict[str, Any] | None  # the features that were read: see `_split` of the predictor
+    read: dict[str, Any] | None  # the features that were read, as a row of the log has them
     form: int = 0  # NESTED, WHOLE
 
     @property

@@ -22,7 +22,15 @@ from penstock.serving.schema import InputSchema
 log = logging.getLogger(__name__)
 
 REPLICA = "penstock.serving.replicas.process"
-WARM_MODULES = ("pandas", REPLICA)
+# Of the suffixes of model files: what loading one imports, as far as a head start is worth it. Of
+# LightGBM nothing is: see `registry.lightgbm_library`.
+LIBRARIES = {
+    ".lgb": (),
+    ".onnx": ("onnxruntime",),
+    ".pt2": ("torch.export",),
+    ".skops": ("pandas", "skops.io", "sklearn.pipeline"),
+    ".ubj": ("xgboost",),
+}
 
 
 class Launched(NamedTuple):
@@ -42,11 +50,11 @@ class Launcher:
         self._sockets = Path(tempfile.mkdtemp(prefix="penstock-"))
         self._numbers = itertools.count()
         self._host = Host()
-        self._host.warm(*WARM_MODULES, *modules)
+        self._host.warm(REPLICA, *modules)
 
     def warm(self, spec: ReleaseSpec) -> None:
         """Imports what the release needs before its replicas are forked."""
-        self._host.warm(*_modules_of(spec))
+        self._host.warm(*imported_ahead(spec))
 
     def processes(self, spec: ReleaseSpec) -> int:
         """How many replicas the pool keeps."""
@@ -91,14 +99,14 @@ class Launcher:
             "socket_path": str(path),
         }
         try:
-            job = self._host.start(f"{REPLICA}:run", arguments, self._log, _modules_of(spec))
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log, imported_ahead(spec))
         except OSError:
             job = None
         if job is None or not job.pid:
             log.warning("the host of the replicas died; starting another")
             self._host.close()
             self._host = Host()
-            job = self._host.start(f"{REPLICA}:run", arguments, self._log, _modules_of(spec))
+            job = self._host.start(f"{REPLICA}:run", arguments, self._log, imported_ahead(spec))
         return job
 
 
@@ -111,25 +119,18 @@ def _checked(said: dict[str, Any] | None, replica_log: Path) -> dict[str, Any]:
     return said
 
 
-def _modules_of(spec: ReleaseSpec) -> tuple[str, ...]:
+def imported_ahead(spec: ReleaseSpec) -> tuple[str, ...]:
     """What a replica of this release imports, so that it is imported once for all of them."""
     source = spec.features
     features = (*source.warm, source.module.partition(":")[0]) if source else ()
-    return (*WARM_MODULES, *_libraries(Path(spec.path)), *features)
+    return (REPLICA, *_libraries(Path(spec.path)), *features)
 
 
 def _libraries(model: Path) -> list[str]:
-    """A guess from the names of files, good enough for a head start; loading looks properly."""
-    by_suffix = {
-        ".lgb": ["lightgbm"],
-        ".skops": ["skops.io", "sklearn.pipeline"],
-        ".pt2": ["torch.export"],
-        ".onnx": ["onnxruntime"],
-        ".ubj": ["xgboost"],
-    }
-    return [
-        library
-        for suffix, libraries in by_suffix.items()
-        if any(model.rglob(f"*{suffix}"))
-        for library in libraries
-    ]
+    """A guess, good enough for a head start; loading looks properly."""
+    known = [suffix for suffix in LIBRARIES if any(model.rglob(f"*{suffix}"))]
+    found = [library for suffix in known for library in LIBRARIES[suffix]]
+    # Frames are made for models of unknown kinds, and of texts; all others take a matrix.
+    manifest = model / "MLmodel"
+    texts = manifest.is_file() and b'"string"' in manifest.read_bytes()
+    return found if known and not texts else ["pandas", *found]

@@ -18,7 +18,7 @@ import numpy
 
 from penstock.errors import ModelError, ResourceError, ServingError
 from penstock.features.vectors import Vectors, WrongKeyError
-from penstock.registry.loading import LoadedModel
+from penstock.registry.loading import LoadedModel, matrix_of
 from penstock.serving.http_server.messages import RequestError, error_body
 from penstock.serving.replicas.circuit import Circuit
 from penstock.serving.replicas.frames import (
@@ -34,6 +34,7 @@ from penstock.serving.replicas.frames import (
     encode_answer,
 )
 from penstock.serving.replicas.memory import Memory
+from penstock.serving.schema import EXACT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +71,8 @@ class Predictor:
         self._source = source
         self._circuit = Circuit()
         self._names = [column.name for column in model.features]
+        kinds = [column.type for column in model.features]
+        self._may_be_large = [place for place, kind in enumerate(kinds) if kind == "int64"]
 
     def warm_up(self) -> str:
         """Predicts rows made from the signature: what fails now would fail for every client.
@@ -157,8 +160,13 @@ class Predictor:
         else:
             sizes, vectors = self._vectors([msgspec.msgpack.decode(q.body) for q in batch])
             ready = time.perf_counter()
-            outputs = self._model.outputs_of_columns([*vectors.columns.values()], positive=positive)
-            read = _split(vectors, sizes)
+            columns = [*vectors.columns.values()]
+            matrix = self._exact(columns)
+            if matrix is None:
+                outputs = self._model.outputs_of_columns(columns, positive=positive)
+            else:
+                outputs = self._model.outputs(matrix, positive=positive)
+            read = _split(vectors, matrix, sizes)
         done = time.perf_counter()
         whole = not positive and self._model.whole
         feature_us, queue_us, model_us = (
@@ -184,6 +192,18 @@ class Predictor:
         return [len(body) // width for body in bodies], self._model.outputs(
             matrix, positive=positive
         )
+
+    def _exact(self, columns: Sequence[Any]) -> NDArray[numpy.float64] | None:
+        """Features as a matrix; None where they are not all numbers, or it would round them."""
+        if not self._model.numeric:
+            return None
+        try:
+            matrix = matrix_of(columns)
+        except (TypeError, ValueError):
+            return None  # what is wrong with them, the model says
+        whole = matrix[:, self._may_be_large]
+        # A larger number may have been rounded to just that.
+        return None if whole.size and (numpy.abs(whole) >= EXACT).any() else matrix
 
     def _vectors(self, asked: Sequence[dict[str, list[Any]]]) -> tuple[list[int], Vectors]:
         if self._source is None:
@@ -239,17 +259,26 @@ def _companions(numbered: tuple[int, Frame]) -> tuple[int, int, int]:
     return question.kind, question.flags, number if alone else -1
 
 
-def _split(vectors: Vectors, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """What was read, request by request: {"features": [columns], "happened": {view: times}}."""
-    parts, start = [], 0
+def _split(
+    vectors: Vectors, matrix: NDArray[numpy.float64] | None, sizes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What was read, request by request, as a row of the prediction log has it.
+
+    That is {"matrix" or "columns": features, "happened": {view: times}}.
+    """
+    raw, step = (b"", 0) if matrix is None else (matrix.tobytes(), 8 * matrix.shape[1])
+    parts: list[dict[str, Any]] = []
+    start = 0
     for size in sizes:
         end = start + size
-        parts.append(
-            {
-                "features": [values[start:end] for values in vectors.columns.values()],
-                "happened": {name: times[start:end] for name, times in vectors.happened.items()},
+        if matrix is None:
+            part: dict[str, Any] = {
+                "columns": [values[start:end] for values in vectors.columns.values()]
             }
-        )
+        else:
+            part = {"matrix": raw[start * step : end * step]}
+        part["happened"] = {name: times[start:end] for name, times in vectors.happened.items()}
+        parts.append(part)
         start = end
     return parts
 

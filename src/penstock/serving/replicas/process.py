@@ -63,7 +63,7 @@ def limit(spec: ReleaseSpec) -> None:
 
 def prepare(spec: ReleaseSpec) -> tuple[Predictor, dict[str, Any]]:
     """Loads, verifies and warms up; and what the gateway must know. Raises `PenstockError`."""
-    model = load_model(Path(spec.path), spec.digest, spec.trusted_types)
+    model = load_model(Path(spec.path), spec.digest, spec.trusted_types, spec.admitted)
     source = None if spec.features is None else construct(spec.features)
     predictor = Predictor(
         model, source, refuse_unknown=spec.unknown_entity == "refuse", memory=spec.memory

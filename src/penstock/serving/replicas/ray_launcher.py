@@ -74,7 +74,8 @@ class RayLauncher:
         import ray
         from ray import serve
 
-        read_model_folder(Path(spec.path), spec.digest)  # Ray would not say why it refused
+        # Ray would not say why it refused.
+        read_model_folder(Path(spec.path), spec.digest, spec.admitted)
         if not self._connected:
             options = {"address": self._address} if self._address else {"include_dashboard": False}
             ray.init(ignore_reinit_error=True, log_to_driver=False, **options)
