@@ -132,7 +132,7 @@ def test_all_that_an_entry_says_comes_back() -> None:
         ({"details": {"a\x00": 1}}, "NUL"),
         ({"stream": "s" * 513, "position": 1}, "513 characters"),
     ],
-    ids=str,
+    ids=["integer", "datetime", "object", "nul", "nul in a name", "stream"],
 )
 def test_what_no_database_could_keep_exactly_is_refused(
     fields: dict[str, Any], message: str

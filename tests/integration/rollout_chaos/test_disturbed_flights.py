@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from flights import STEP, Flight, begun
-from shops import GOOD, OTHER, PRODUCTION, Shop, waited
+from gateways import until
+from shops import GOOD, OTHER, PRODUCTION, Shop
 from sqlalchemy import create_engine, text
 
 from penstock.errors import RolloutError
@@ -80,13 +81,13 @@ def test_a_database_that_is_moved_away_and_locked_is_waited_for(
     file = one.shop.project.folder / "state.db"
     with running(one):
         away = shutil.move(file, file.with_suffix(".away"))
-        waited(lambda: one.controller._away)  # it has noticed
+        until(lambda: one.controller._away)  # it has noticed
         shutil.move(away, file)
         with sqlite3.connect(file, isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")
             time.sleep(0.2)
             other.execute("ROLLBACK")
-        waited(lambda: flown(one))
+        until(lambda: flown(one))
     assert one.state.outcome == "promoted"
 
 

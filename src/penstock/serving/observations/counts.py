@@ -99,18 +99,18 @@ def counted(
         arms.setdefault((row.release, row.arm, row.epoch), []).append(row)
     found = {}
     for (release, arm, epoch), of_arm in arms.items():
-        counts, answered = _counted(of_arm, slow_us.get(epoch, NEVER))
+        counts, answered = _counted(of_arm, slow_us)
         if release in references and answered:
             _count_features(counts, answered, references[release], names[release])
         found[ArmKey(release, arm, epoch)] = counts
     return found
 
 
-def _counted(rows: list[Row], slow_us: int) -> tuple[Counts, list[Row]]:
+def _counted(rows: list[Row], slow_us: Mapping[str, int]) -> tuple[Counts, list[Row]]:
     """All but features of one arm's rows; and those rows that are answers."""
     answered = [row for row in rows if row.status < 400]
     failed = [row for row in rows if row.status >= 500]
-    slow = [row for row in answered if row.total_us > slow_us]
+    slow = [row for row in answered if is_slow(row, slow_us)]
     counts = Counts(
         requests=len(rows),
         rows=sum([row.rows for row in rows]),
