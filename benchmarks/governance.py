@@ -184,24 +184,24 @@ def proofs(engine: Engine) -> Row:
 def filled(engine: Engine) -> int:
     """Entries as the ledger writes them, many in a transaction; returns their bytes."""
     size, frontier = 0, Frontier()
-    with engine.begin() as connection:
-        # As the tables are empty, checking each row against those that are there tells nothing.
-        batch, nodes = [], []
-        for sequence, data in enumerate(entries(), start=1):
-            leaf = leaf_hash(data)
-            frontier, completed = frontier.add(leaf)
-            size += len(data)
-            batch.append({"sequence": sequence, "entry": data.decode(), "leaf": leaf})
-            nodes += [
-                {"level": node.level, "place": node.place, "hash": node.hash}
-                for node in completed
-                if node.level % STEP == 0
-            ]
-            if len(batch) == 10_000 or sequence == ENTRIES:
+    batch, nodes = [], []
+    for sequence, data in enumerate(entries(), start=1):
+        leaf = leaf_hash(data)
+        frontier, completed = frontier.add(leaf)
+        size += len(data)
+        batch.append({"sequence": sequence, "entry": data.decode(), "leaf": leaf})
+        nodes += [
+            {"level": node.level, "place": node.place, "hash": node.hash}
+            for node in completed
+            if node.level % STEP == 0
+        ]
+        if len(batch) == 20_000 or sequence == ENTRIES:
+            with engine.begin() as connection:
                 connection.execute(insert(ledger).inline(), batch)
-                batch.clear()
-        if nodes:
-            connection.execute(insert(ledger_nodes), nodes)
+                if nodes:
+                    connection.execute(insert(ledger_nodes), nodes)
+            batch.clear()
+            nodes.clear()
     return size
 
 

@@ -13,7 +13,7 @@ from penstock.project import Project, open_project
 SMALLEST = '[project]\nname = "shop"\n'
 
 # No test has a time limit: what is slow on a busy machine is not wrong.
-hypothesis.settings.register_profile("penstock", deadline=None)
+hypothesis.settings.register_profile("penstock", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("penstock")
 
 MakeProject = Callable[..., Project]

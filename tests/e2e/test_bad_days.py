@@ -259,7 +259,7 @@ def test_a_disk_that_may_not_be_written(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     answer = user.penstock("run")
     assert answer.status == 1
-    assert "ead-only" in answer.err
+    assert ".penstock is writable" in answer.err
     assert "Traceback" not in answer.err
 
 

@@ -82,7 +82,7 @@ def check(shop: Shop, world: World, found: Mapping[str, Any]) -> None:
 # Offline
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=12, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(), time=st.sampled_from(TIMES), framed=st.booleans())
 def test_history_through_feast_is_the_definition(
     shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType, framed: bool
@@ -97,7 +97,7 @@ def test_history_through_feast_is_the_definition(
     check(shop, world, found.to_pydict())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=12, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(), memory=st.sampled_from([1, 3_000, 2**30]))
 def test_a_join_in_any_number_of_parts_is_the_definition(
     shop: Shop, folders: Iterator[Path], world: World, memory: int
@@ -117,7 +117,7 @@ def test_a_join_in_any_number_of_parts_is_the_definition(
 # Online
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("lmdb", 25), ("redis", 20), ("dynamodb", 12)])
+@pytest.mark.parametrize(("kind", "examples"), [("lmdb", 15), ("redis", 10), ("dynamodb", 6)])
 def test_a_vector_served_at_a_time_is_the_definition_for_what_has_arrived(
     shop: Shop,
     folders: Iterator[Path],
@@ -225,7 +225,7 @@ def spark_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             active.stop()
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=3, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(rows=60, shops=9, asked=40), time=st.sampled_from(TIMES))
 def test_history_on_spark_is_the_definition(
     spark_shop: Shop, folders: Iterator[Path], world: World, time: pa.DataType
@@ -236,7 +236,7 @@ def test_history_on_spark_is_the_definition(
     check(spark_shop, world, found.to_pydict())
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=3, deadline=None, suppress_health_check=RELAXED)
 @given(world=worlds(rows=60, shops=9, asked=40), end=moments())
 def test_what_spark_materialises_is_the_definition(
     spark_shop: Shop, folders: Iterator[Path], world: World, end: int

@@ -421,7 +421,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     visits=st.lists(FACT, max_size=25),
     sales=st.lists(SALE, max_size=25),

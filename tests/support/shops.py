@@ -226,7 +226,7 @@ class Shop:
         return [type(event).__name__ for event in self.remembered(rollout).events]
 
     def until(
-        self, rollout: str, *statuses: str, stage: int = -1, seconds: float = 60.0
+        self, rollout: str, *statuses: str, stage: int = -1, seconds: float = 120.0
     ) -> Rollout:
         """The controller looks until the rollout is in one of these; by default, until its end."""
         deadline = time.monotonic() + seconds
@@ -243,7 +243,7 @@ class Shop:
 
     def until_seen(self, condition: Callable[[], Any]) -> None:
         """The controller looks until the condition holds."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(LOOK)

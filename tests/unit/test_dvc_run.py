@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -58,9 +59,8 @@ def project(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> Itera
         file = project.root / "stages" / f"{stage}.json"
         file.write_text(json.dumps({step: to_json(record)}))
     monkeypatch.syspath_prepend(str(project.root))
+    sys.modules.pop("pipeline", None)  # of another project
     yield project
-    import sys
-
     sys.modules.pop("pipeline", None)
 
 

@@ -31,7 +31,7 @@ def agrees(found: object, expected: object, function: str) -> bool:
     return same(found, expected)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(examples(aggregated=True))
 def test_windows_hold_what_their_definition_says(example: Example) -> None:
     found = aggregates_at(example.view, example.facts, example.questions, "at").to_pylist()
@@ -41,7 +41,7 @@ def test_windows_hold_what_their_definition_says(example: Example) -> None:
             assert agrees(*values, feature.function), (feature, question, values)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(examples(aggregated=False))
 def test_the_latest_row_is_the_one_that_its_definition_says(example: Example) -> None:
     view, facts = example.view, example.facts
@@ -77,7 +77,7 @@ def test_the_latest_row_of_each_entity_is_there_once(example: Example) -> None:
         assert all(same(row[name], value) for name, value in expected.items())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(FINITE, max_size=12), st.randoms(use_true_random=False))
 def test_a_sum_is_the_exact_one_rounded_once_in_any_order(
     values: list[float], shuffle: random.Random

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from penstock.rollout import events as e
 from penstock.rollout.judge.verdicts import Judgement, Verdict
 from penstock.rollout.plans import stages_of
@@ -171,4 +173,5 @@ def _judgements(verdicts: tuple[Verdict, ...]) -> set[tuple[str, Judgement]]:
 
 
 def _numbers(verdicts: tuple[Verdict, ...]) -> list[str]:
-    return [verdict.model_dump_json() for verdict in verdicts]  # as text, NaN equals NaN
+    # As text, NaN equals NaN; and the ledger keeps names in an order of its own.
+    return [json.dumps(verdict.model_dump(mode="json"), sort_keys=True) for verdict in verdicts]

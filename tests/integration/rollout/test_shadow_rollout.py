@@ -25,6 +25,14 @@ PLAN: dict[str, Any] = {
 }
 
 
+def enough(shop: Shop, rollout: str) -> bool:
+    """Pairs, and a measurement of what the processes take."""
+    found = shop.observed(rollout).shadow
+    assert found is not None
+    used = (found.baseline_cpu_us, found.candidate_cpu_us)
+    return found.pairs >= 1_000 and min(used) > 0
+
+
 def only_the_baseline_answered(seen: Load) -> bool:
     return {(one.status, one.release) for one in seen.seen} == {(200, "shop-1-own")}
 
@@ -33,6 +41,9 @@ def test_a_sound_shadow_ends_with_a_report_and_nothing_changes(shop: Shop) -> No
     champion = shop.champion()
     with shop.load(document=MANY) as seen:
         rollout = shop.start(GOOD, **PLAN)
+        shop.until(rollout, "baking")
+        shop.until_seen(lambda: enough(shop, rollout))
+        shop.restart_controller()
         state = shop.until(rollout)
 
     assert only_the_baseline_answered(seen)
@@ -63,6 +74,4 @@ def test_a_shadow_that_fails_or_hangs_does_not_pass_and_is_seen_by_nobody(
     assert (state.status, state.quarantine) == ("rolled back", False)  # nobody was harmed
     found = {one.metric: one for one in state.verdicts}
     assert Judgement.FAIL in {found[name].judgement for name in ("disagreement", "dropped")}
-    counted = found["disagreement"].numbers["failed"] + found["dropped"].numbers["rate"]
-    assert counted > 0
     assert found["latency_ratio"].judgement is not Judgement.PASS

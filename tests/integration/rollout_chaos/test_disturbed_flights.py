@@ -74,14 +74,14 @@ def test_a_table_by_hand_stays_and_the_rollout_is_held_with_its_author(
 
 
 def test_a_database_that_is_moved_away_and_locked_is_waited_for(
-    new_shop: Callable[..., Shop],
+    new_shop: Callable[..., Shop], caplog: pytest.LogCaptureFixture
 ) -> None:
     one = begun(new_shop(), GOOD)
     one.until("baking")
     file = one.shop.project.folder / "state.db"
     with running(one):
         away = shutil.move(file, file.with_suffix(".away"))
-        until(lambda: one.controller._away)  # it has noticed
+        until(lambda: "the state database is away" in caplog.text)
         shutil.move(away, file)
         with sqlite3.connect(file, isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")

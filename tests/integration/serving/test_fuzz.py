@@ -41,7 +41,7 @@ def address(live: Any) -> tuple[str, int]:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     path=st.sampled_from(PATHS),
@@ -67,7 +67,7 @@ def test_no_body_is_too_odd(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(noise=st.binary(min_size=1, max_size=300), whole=st.booleans())
 def test_no_bytes_on_a_connection_harm_the_next_one(live: Any, noise: bytes, whole: bool) -> None:
@@ -144,7 +144,7 @@ NEARLY = st.one_of(
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(asked=NEARLY, tail=st.binary(max_size=40), cut=st.none() | st.integers(-3, 3))
 def test_what_is_nearly_right_is_answered_or_refused(

@@ -43,7 +43,10 @@ def shop(
     from penstock.registry.loading import model_digest
 
     root = tmp_path_factory.mktemp("shop")
-    (root / "penstock.toml").write_text('[project]\nname = "shop"\n[serving]\nport = 0\n')
+    unsigned = "[registry]\nrequire_signatures = false\n"
+    (root / "penstock.toml").write_text(
+        f'[project]\nname = "shop"\n[serving]\nport = 0\n{unsigned}'
+    )
     project = open_project(root)
     spec = ReleaseSpec(
         id="r1",
