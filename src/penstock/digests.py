@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 
 def file_digest(path: Path) -> str:
@@ -19,9 +19,17 @@ def file_digest(path: Path) -> str:
 
 def folder_digest(folder: Path) -> str:
     """SHA-256 (hex) over the sorted relative paths of all files and the digests of their bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return digest_of_files(
+        {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    )
+
+
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """The same for files whose SHA-256 (hex) is known, by relative path with slashes."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        total.update(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n".encode())
+    for name in sorted(digests, key=PurePosixPath):
+        total.update(f"{name}\0{digests[name]}\n".encode())
     return total.hexdigest()
 
 
@@ -47,6 +55,30 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def written_once(path: Path, content: bytes, mode: int = 0o644) -> bool:
+    """A file that appears whole, or not at all, and never in place of another.
+
+    False where one is there already. Raises `OSError`.
+    """
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.chmod(mode)
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    return True
 
 
 class DigestMemory:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from databases import empty_postgres
+from sqlalchemy import Engine
 
 from penstock.project import Project, open_project
 from penstock.state.database import open_database
-
-POSTGRES = "PENSTOCK_TEST_POSTGRES"
-NOTHING_SKIPPED = "PENSTOCK_TEST_NOTHING_SKIPPED"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -24,20 +19,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'state.db'}"
         return
-    server = os.environ.get(POSTGRES, "")
-    if not server:
-        reason = f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server"
-        pytest.fail(reason) if os.environ.get(NOTHING_SKIPPED) == "1" else pytest.skip(reason)
-    name = f"penstock_{secrets.token_hex(6)}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
     # A server whose clock is shown in another zone: times must come back as UTC all the same.
-    address = make_url(server).set(database=name, query={"options": "-c TimeZone=Asia/Tokyo"})
-    yield address.render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with empty_postgres(options="-c TimeZone=Asia/Tokyo") as address:
+        yield address
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, insert, text
+from databases import at_revision
+from sqlalchemy import Connection, Engine, insert, text
 
 from penstock.errors import PenstockError
 from penstock.state import database as state
@@ -295,14 +294,8 @@ def test_labels_are_of_predictions(database: Engine) -> None:
 @pytest.fixture
 def before(url: str) -> Iterator[Engine]:
     """A database of the revision before rollouts."""
-    config = Config()
-    config.set_main_option("script_location", str(state.MIGRATIONS))
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-    yield engine
-    engine.dispose()
+    with at_revision(url, "0002") as engine:
+        yield engine
 
 
 def test_what_is_in_a_database_is_there_after_the_migration(

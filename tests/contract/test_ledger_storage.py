@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
+from databases import at_revision
 from ledgers import ANN, KEY, KEYS, about, draft, wrote
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from penstock.audit import holds, merkle
 from penstock.audit.checkpoints import latest_checkpoint, prove, prove_consistency, sign_checkpoint
@@ -325,14 +324,8 @@ def test_questions_are_answered_newest_first(database: Engine) -> None:
 @pytest.fixture
 def before(url: str) -> Iterator[Engine]:
     """A database of the revision before the tree."""
-    config = Config()
-    config.set_main_option("script_location", str(state.MIGRATIONS))
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-    yield engine
-    engine.dispose()
+    with at_revision(url, "0003") as engine:
+        yield engine
 
 
 def test_entries_of_before_are_in_the_tree(before: Engine, url: str, tmp_path: Path) -> None:

@@ -133,6 +133,21 @@ def new_user(folder: Path) -> User:
     return user
 
 
+def new_churn(folder: Path) -> User:
+    """The example project, small enough for a test."""
+    subprocess.run([sys.executable, "-m", "penstock", "init", "churn"], cwd=folder, check=True)
+    user = User(folder / "churn")
+    user.edit("params.yaml", "customers: 10000", "customers: 1500")
+    user.edit("params.yaml", "trials: 12", "trials: 2")
+    user.variables |= {
+        "PENSTOCK_SERVING_REPLICAS": "1",
+        # How fast this machine is while other tests run on it is not what is tested.
+        "PENSTOCK_GATES_INTEGRATION_LATENCY_P95_MS": "< 2000",
+        "PENSTOCK_GATES_INTEGRATION_THROUGHPUT_QPS": "> 1",
+    }
+    return user
+
+
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[User]:
     user = new_user(tmp_path)

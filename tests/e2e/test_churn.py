@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,25 +9,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from .conftest import User
+from .conftest import User, new_churn
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    folder = tmp_path_factory.mktemp("example")
-    subprocess.run([sys.executable, "-m", "penstock", "init", "churn"], cwd=folder, check=True)
-    user = User(folder / "churn")
-    user.edit("params.yaml", "customers: 10000", "customers: 1500")
-    user.edit("params.yaml", "trials: 12", "trials: 2")
-    user.variables |= {
-        "PENSTOCK_LOAD_TEST_DURATION": "2s",
-        "PENSTOCK_SERVING_REPLICAS": "1",
-        # How fast this machine is while other tests run on it is not what is tested.
-        "PENSTOCK_GATES_INTEGRATION_LATENCY_P95_MS": "< 2000",
-        "PENSTOCK_GATES_INTEGRATION_THROUGHPUT_QPS": "> 1",
-    }
+    user = new_churn(tmp_path_factory.mktemp("example"))
+    user.variables["PENSTOCK_LOAD_TEST_DURATION"] = "2s"
     yield user
     user.penstock("serve", "--stop")
 

@@ -7,9 +7,7 @@ prefix of an object store.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,11 @@ from urllib.parse import urlsplit
 from penstock.audit.git_anchor import GitAnchor
 from penstock.audit.notes import Checkpoint
 from penstock.audit.verification import Told
+from penstock.digests import written_once
 from penstock.errors import IntegrityError, PenstockError, ResourceError, SettingsError
+from penstock.object_store import open_s3
 from penstock.project import Project
 
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 LONGEST = 64 * 1024  # bytes of a note
 
 
@@ -91,23 +90,14 @@ class FolderAnchor:
     def keep(self, checkpoint: Checkpoint, note: str) -> bool:
         """As `Anchor.keep`."""
         file = self.folder / file_name(checkpoint)
-        part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if file.exists():
-                return _same(file.read_text(encoding="utf-8"), note, self.place)
-            with part.open("x", encoding="utf-8") as stream:
-                stream.write(note)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.link(part, file)  # never over one that another process has just put there
-        except FileExistsError:
-            return _same(file.read_text(encoding="utf-8"), note, self.place)
+            # Never over one that another process has just put there.
+            if written_once(file, note.encode()):
+                return True
+            there = file.read_text(encoding="utf-8")
         except OSError as error:
             raise ResourceError(f"the anchor {self.place} cannot be written: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
-        return True
+        return _same(there, note, self.place)
 
     def notes(self) -> list[Told]:
         """As `Anchor.notes`."""
@@ -135,7 +125,7 @@ class ObjectStoreAnchor:
         base = self._base()
         target = f"{base}/{file_name(checkpoint)}"
         try:
-            store = _store()
+            store = open_s3()
             if store.get_file_info(target).type == fs.FileType.File:
                 return _same(_content(store, target), note, self.place)
             with store.open_output_stream(target) as sink:
@@ -152,7 +142,7 @@ class ObjectStoreAnchor:
         from pyarrow import fs
 
         try:
-            store = _store()
+            store = open_s3()
             found = store.get_file_info(fs.FileSelector(self._base(), allow_not_found=True))
             names = sorted(one.path for one in found if one.path.endswith(".note"))
             return [Told(f"anchor s3://{name}", _content(store, name)) for name in names]
@@ -166,18 +156,6 @@ class ObjectStoreAnchor:
                 f"{self.place!r} is no anchor of the ledger", hint="write s3://bucket/prefix"
             )
         return "/".join(part for part in (parts.netloc, parts.path.strip("/")) if part)
-
-
-def _store() -> Any:
-    """Credentials come from where AWS's own tools look for them."""
-    from pyarrow import fs
-
-    # Arrow 25 does not look at these variables.
-    url = next((found for name in ENDPOINT_VARIABLES if (found := os.environ.get(name))), "")
-    if not url:
-        return fs.S3FileSystem()
-    parts = urlsplit(url)
-    return fs.S3FileSystem(scheme=parts.scheme or "https", endpoint_override=parts.netloc)
 
 
 def _content(store: Any, name: str) -> str:

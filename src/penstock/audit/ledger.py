@@ -139,14 +139,8 @@ class Ledger(_Appending):
 
     def entries(self, action: str = "", *, stream: str = "") -> list[Entry]:
         """As `AppendOnlyLedger.entries`."""
-        query = select(ledger.c.entry).order_by(ledger.c.sequence)
-        if action:
-            query = query.where(ledger.c.action == action)
-        if stream:
-            query = query.where(ledger.c.stream == stream).order_by(None)
-            query = query.order_by(ledger.c.position)
         with self.engine.connect() as connection:
-            return [form.read(data) for (data,) in connection.execute(query)]
+            return _entries(connection, (action,) if action else (), stream)
 
 
 @dataclass
@@ -182,12 +176,7 @@ class Page:
 
     def entries(self, actions: Sequence[str] = (), *, stream: str = "") -> list[Entry]:
         """All, those of some actions, or of a stream, oldest first; nobody adds meanwhile."""
-        query = select(ledger.c.entry).order_by(ledger.c.sequence)
-        if actions:
-            query = query.where(ledger.c.action.in_(actions))
-        if stream:
-            query = query.where(ledger.c.stream == stream)
-        return [form.read(data) for (data,) in self.connection.execute(query)]
+        return _entries(self.connection, actions, stream)
 
     def _length(self, stream: str) -> int:
         query = select(func.max(ledger.c.position)).where(ledger.c.stream == stream)
@@ -250,6 +239,16 @@ def actor_of(actor: str | Actor | None) -> Actor:
     if actor is None or actor == "":
         return present_actor()
     return actor if isinstance(actor, Actor) else Actor(actor)
+
+
+def _entries(connection: Connection, actions: Sequence[str], stream: str) -> list[Entry]:
+    # A stream is in the order of its positions too, and those have an index.
+    query = select(ledger.c.entry).order_by(ledger.c.position if stream else ledger.c.sequence)
+    if actions:
+        query = query.where(ledger.c.action.in_(actions))
+    if stream:
+        query = query.where(ledger.c.stream == stream)
+    return [form.read(data) for (data,) in connection.execute(query)]
 
 
 def _head(connection: Connection, engine: Engine) -> tuple[Frontier, bytes]:

@@ -6,13 +6,12 @@ stays verified after a new one has taken its place, as long as its line is there
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.audit.notes import NoteError, SigningKey, VerifyingKey
+from penstock.digests import written_once
 from penstock.errors import IntegrityError, ResourceError, SettingsError
 
 if TYPE_CHECKING:
@@ -73,11 +72,8 @@ class LedgerKeys:
         key = SigningKey.generate(name)
         try:
             self.private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            opener = partial(os.open, mode=0o600)
-            with open(self.private, "x", encoding="utf-8", opener=opener) as stream:
-                stream.write(f"{key.secret_text()}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            if not written_once(self.private, f"{key.secret_text()}\n".encode(), mode=0o600):
+                raise FileExistsError(f"{self.private} has just been made by somebody else")
             with self.public.open("a", encoding="utf-8") as stream:
                 stream.write(f"{key.verifying}\n")
         except OSError as error:

@@ -76,9 +76,9 @@ def waive(options: argparse.Namespace) -> int:
 
 
 def key(options: argparse.Namespace) -> int:
-    from penstock.registry.attestations import key_files
+    from penstock.registry.model_keys import KeyFiles
 
-    files = key_files(project_of(options))
+    files = KeyFiles.of(project_of(options))
     if options.new:
         files.new()
     signs = files.signing_key().public.fingerprint if files.private.is_file() else ""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from penstock.digests import digest_of_files
 from penstock.errors import IntegrityError, ModelError
 from penstock.project import Project
 from penstock.registry.bom import BOM, bill_of_materials, validated
@@ -22,7 +23,6 @@ from penstock.registry.model_keys import KeyFiles
 from penstock.registry.provenance import PROVENANCE, Build, signed, statement
 from penstock.registry.signing import (
     SIGNATURE,
-    digest_of_manifest,
     manifest_of,
     sign_manifest,
 )
@@ -32,14 +32,6 @@ ARTIFACTS = "attestations"  # the folder among a run's artefacts
 FILES = (SIGNATURE, PROVENANCE, BOM)
 ENVIRONMENT = "environment.txt"  # among them too, where Penstock trained the model
 SIGNER_TAG = "penstock.signed_by"  # of a version; only a word, what counts is the signature
-
-
-def key_files(project: Project) -> KeyFiles:
-    settings = project.settings.registry
-    return KeyFiles(
-        project.root / Path(settings.signing_key).expanduser(),
-        project.root / Path(settings.public_key).expanduser(),
-    )
 
 
 def beside(folder: Path) -> Path:
@@ -53,9 +45,9 @@ def attest(project: Project, folder: Path, build: Build) -> dict[str, str]:
     Gives the tags of its version. Raises `IntegrityError` when the files are not those of
     `build.digest`, `SettingsError` where the key is missing. May be repeated.
     """
-    key, at = key_files(project).signing_key(), datetime.now(UTC)
+    key, at = KeyFiles.of(project).signing_key(), datetime.now(UTC)
     manifest = manifest_of(folder)
-    seen = digest_of_manifest(manifest)
+    seen = digest_of_files(manifest)
     if seen != build.digest:
         raise IntegrityError(
             f"the model in {folder} has the digest {seen[:12]}, not {build.digest[:12]}: it is "
@@ -86,7 +78,7 @@ def trained_environment(project: Project, run_id: str) -> str:
 
 def require_signed(project: Project, folder: Path, digest: str, label: str) -> None:
     """Raises `IntegrityError` unless the files beside `folder` sign this digest."""
-    check(beside(folder) / SIGNATURE, digest, label, key_files(project).public)
+    check(beside(folder) / SIGNATURE, digest, label, KeyFiles.of(project).public)
 
 
 def bring(project: Project, run_id: str, folder: Path) -> None:

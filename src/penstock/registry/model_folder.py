@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from penstock.digests import file_digest
+from penstock.digests import digest_of_files, file_digest
 from penstock.errors import IntegrityError, ModelError
 from penstock.records import Column
-from penstock.registry.signing import digest_of_manifest, linked, manifest_of
+from penstock.registry.signing import linked, manifest_of
 
 # MLflow's column types, and the same types as Arrow prints them.
 ARROW_TYPES = {
@@ -69,7 +69,7 @@ def model_digest(folder: Path) -> str:
 
     Raises `IntegrityError` for a symbolic link: what it points at is not part of the folder.
     """
-    return digest_of_manifest(manifest_of(folder))
+    return digest_of_files(manifest_of(folder))
 
 
 def read_model_folder(folder: Path, digest: str, admitted: Collection[str] = ()) -> ModelFolder:
@@ -116,7 +116,7 @@ def _read(folder: Path) -> tuple[str, dict[PurePosixPath, bytes], list[PurePosix
         else:
             digests[name.as_posix()] = file_digest(path)
     files = [PurePosixPath(name) for name in digests]
-    return digest_of_manifest(digests), contents, files
+    return digest_of_files(digests), contents, files
 
 
 def _manifest(file: Path, contents: dict[PurePosixPath, bytes]) -> dict[str, Any]:

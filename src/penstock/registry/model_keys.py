@@ -8,14 +8,12 @@ one has taken its place.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.digests import written_once
 from penstock.errors import IntegrityError, ResourceError, SettingsError
 
 if TYPE_CHECKING:
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
         EllipticCurvePrivateKey,
         EllipticCurvePublicKey,
     )
+
+    from penstock.project import Project
 
 HINT = "`penstock models key --new` makes a pair of the right kind"
 PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----\n?", re.DOTALL)
@@ -73,6 +73,14 @@ class KeyFiles:
     public: Path
 
     @classmethod
+    def of(cls, project: Project) -> KeyFiles:
+        settings = project.settings.registry
+        return cls(
+            project.root / Path(settings.signing_key).expanduser(),
+            project.root / Path(settings.public_key).expanduser(),
+        )
+
+    @classmethod
     def in_new_project(cls, root: Path) -> KeyFiles:
         return cls(root / ".penstock/keys/models.key", root / "models.pub")
 
@@ -120,7 +128,7 @@ class KeyFiles:
             before = read_private(self.private)
             name = f"{self.private.name}.{before.public.fingerprint[:12]}"
             self.private.rename(self.private.with_name(name))
-        if not _written_once(self.private, _private_pem(made)):
+        if not _written(self.private, _private_pem(made)):
             return self.signing_key()  # another process was faster, and its key counts
         key = _signing_key(made)
         self._trust(key.public)
@@ -195,21 +203,10 @@ def _private_pem(key: EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _written_once(file: Path, content: bytes) -> bool:
-    """Readable by its owner only, and whole or not there; False where it exists already."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    opener = partial(os.open, mode=0o600)
+def _written(file: Path, content: bytes) -> bool:
+    """Readable by its owner only; False where it exists already."""
     try:
-        with open(part, "xb", opener=opener) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(part, file)
-    except FileExistsError:
-        return False
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return written_once(file, content, mode=0o600)
     except OSError as error:
         raise ResourceError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return True

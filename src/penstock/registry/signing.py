@@ -15,11 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from penstock.audit.dsse import IN_TOTO, Envelope, from_document, sign, signers, to_document
-from penstock.digests import file_digest
+from penstock.digests import digest_of_files, file_digest
 from penstock.errors import IntegrityError
 from penstock.registry.model_keys import PublicKey, SigningKey
 
@@ -49,14 +49,6 @@ def linked(folder: Path, path: Path) -> IntegrityError:
         f"{folder} holds a symbolic link: {path.relative_to(folder)}",
         hint="a model folder holds its files themselves",
     )
-
-
-def digest_of_manifest(manifest: Manifest) -> str:
-    """What `digests.folder_digest` gives for a folder of these files."""
-    total = hashlib.sha256()
-    for name in sorted(manifest, key=PurePosixPath):
-        total.update(f"{name}\0{manifest[name]}\n".encode())
-    return total.hexdigest()
 
 
 def root_digest(manifest: Manifest) -> str:
@@ -116,7 +108,7 @@ def signed_manifest(bundle: bytes, keys: Sequence[PublicKey]) -> tuple[dict[str,
 def signed_digest(bundle: bytes, keys: Sequence[PublicKey]) -> str:
     """The digest of the folder that was signed. Raises as `signed_manifest`."""
     manifest, _ = signed_manifest(bundle, keys)
-    return digest_of_manifest(manifest)
+    return digest_of_files(manifest)
 
 
 def signed_by(envelope: Envelope, keys: Sequence[PublicKey], what: str) -> PublicKey:

@@ -17,16 +17,16 @@ from typing import Any
 from sqlalchemy import Engine
 
 from penstock.audit.ledger import Ledger
+from penstock.digests import digest_of_files
 from penstock.errors import IntegrityError, PenstockError
 from penstock.project import Project
-from penstock.registry.attestations import beside, bring, key_files
+from penstock.registry.attestations import beside, bring
 from penstock.registry.bom import BOM, validated
 from penstock.registry.model_folder import read_model_folder
-from penstock.registry.model_keys import PublicKey
+from penstock.registry.model_keys import KeyFiles, PublicKey
 from penstock.registry.provenance import PROVENANCE, verified
 from penstock.registry.signing import (
     SIGNATURE,
-    digest_of_manifest,
     manifest_of,
     root_digest,
     signed_manifest,
@@ -88,7 +88,7 @@ class _Case:
 
     def digest(self) -> str:
         manifest = manifest_of(self.folder)
-        seen = digest_of_manifest(manifest)
+        seen = digest_of_files(manifest)
         if seen != self.found.digest:
             raise IntegrityError(
                 f"the files have the digest {seen[:12]}; it was registered with "
@@ -182,7 +182,7 @@ class _Case:
 
     @property
     def keys(self) -> tuple[PublicKey, ...]:
-        return key_files(self.project).trusted()
+        return KeyFiles.of(self.project).trusted()
 
     def file(self, name: str) -> Any:
         file = beside(self.folder) / name

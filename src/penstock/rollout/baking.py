@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from penstock.rollout import events as e
 from penstock.rollout.judge.verdicts import Judgement, Verdict
 from penstock.rollout.plans import stages_of
@@ -162,7 +160,7 @@ def _notes(scene: Scene, look: Look, *, only_changes: bool) -> tuple[e.Event, ..
     if only_changes and not look.notes:
         known = _judgements(before) == _judgements(after)
     else:
-        known = _numbers(before) == _numbers(after)
+        known = before == after
     if known:
         return look.notes
     return (e.Judged(at=scene.now, actor=ACTOR, verdicts=look.verdicts), *look.notes)
@@ -170,8 +168,3 @@ def _notes(scene: Scene, look: Look, *, only_changes: bool) -> tuple[e.Event, ..
 
 def _judgements(verdicts: tuple[Verdict, ...]) -> set[tuple[str, Judgement]]:
     return {(verdict.metric, verdict.judgement) for verdict in verdicts}
-
-
-def _numbers(verdicts: tuple[Verdict, ...]) -> list[str]:
-    # As text, NaN equals NaN; and the ledger keeps names in an order of its own.
-    return [json.dumps(verdict.model_dump(mode="json"), sort_keys=True) for verdict in verdicts]

@@ -26,8 +26,6 @@ from penstock.project import Project
 from penstock.rollout.acting import follow, route
 from penstock.rollout.candidate import release_for, version_of
 from penstock.rollout.evidence import SmokeResult
-from penstock.rollout.judge.ab import AbEvidence
-from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
@@ -78,8 +76,7 @@ class Controller:
         self._memory = Memory(engine)
         self._now = now
         self._smoke = SmokeTests()
-        self._ab = Kept[AbEvidence]()
-        self._shadow = Kept[ShadowEvidence]()
+        self._readings = Kept()
         self._away = False
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
@@ -141,7 +138,7 @@ class Controller:
             published = routes.published(self._engine, state.endpoint)
         follow(self._project, self._engine, self._memory, one)
         folder = self._project.endpoint(state.endpoint)
-        sources = Sources(self._engine, folder, self._ab, self._shadow)
+        sources = Sources(self._engine, folder, self._readings)
         smoke = self._smoke.result(state.id)
         seen = observe(sources, one, published, desired, smoke, self._now())
         now = self._now()  # all of that took its time

@@ -24,8 +24,6 @@ from penstock.rollout.evidence import (
     StageEvidence,
 )
 from penstock.rollout.experiments import ab_evidence, shadow_evidence
-from penstock.rollout.judge.ab import AbEvidence
-from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.memory import Remembered
 from penstock.rollout.reading_rate import Kept
 from penstock.rollout.routing import candidate_arm, candidate_share
@@ -50,8 +48,7 @@ class Sources:
 
     engine: Engine
     folder: Path  # of the endpoint: its prediction log, for what is known of single predictions
-    ab: Kept[AbEvidence] = field(default_factory=Kept)
-    shadow: Kept[ShadowEvidence] = field(default_factory=Kept)
+    readings: Kept = field(default_factory=Kept)
 
 
 def observe(
@@ -81,11 +78,11 @@ def observe(
         changes: dict[str, object] = {"stages": stages(state, totals, units, now)}
         folder = sources.folder
         if spec.settings.strategy == "ab":
-            changes["ab"] = sources.ab.read(
+            changes["ab"] = sources.readings.read(
                 state.id, partial(ab_evidence, engine, folder, state, totals, units, now)
             )
         if spec.settings.strategy == "shadow":
-            changes["shadow"] = sources.shadow.read(
+            changes["shadow"] = sources.readings.read(
                 state.id, partial(shadow_evidence, engine, folder, state, totals, now)
             )
     except UNREADABLE as error:

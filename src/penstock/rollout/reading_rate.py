@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 SHARE = 0.05  # of the time, at most, is spent reading one thing
 
 
-@dataclass(frozen=True)
-class _Kept(Generic[T]):
-    value: T
+class _Reading(NamedTuple):
+    value: Any
     until: float  # of the clock
 
 
-class Kept(Generic[T]):
+class Kept:
     """What was read last of each thing, for twenty times as long as the reading took."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[str, _Kept[T]] = {}
+        self._readings: dict[str, _Reading] = {}
 
     def read(self, name: str, fresh: Callable[[], T]) -> T:
-        """What is kept of `name`, or `fresh()`."""
+        """What is kept of `name`, or `fresh()`; one name is always of one type."""
         began = self._clock()
-        kept = self._kept.get(name)
+        kept = self._readings.get(name)
         if kept is not None and began < kept.until:
-            return kept.value
+            value: T = kept.value
+            return value
         value = fresh()
         ended = self._clock()
-        self._kept[name] = _Kept(value, ended + (ended - began) / SHARE)
+        self._readings[name] = _Reading(value, ended + (ended - began) / SHARE)
         return value

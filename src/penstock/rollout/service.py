@@ -20,8 +20,6 @@ from penstock.rollout import events as e
 from penstock.rollout import operations
 from penstock.rollout.acting import route_back
 from penstock.rollout.candidate import DEPLOYED, release_for, version_of
-from penstock.rollout.judge.ab import AbEvidence
-from penstock.rollout.judge.shadow import ShadowEvidence
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
@@ -65,8 +63,7 @@ class Desk:
     project: Project
     engine: Engine
     actor: str
-    ab: Kept[AbEvidence] = field(default_factory=Kept)
-    shadow: Kept[ShadowEvidence] = field(default_factory=Kept)
+    readings: Kept = field(default_factory=Kept)
 
     @classmethod
     def of(cls, project: Project, engine: Engine, actor: str = "") -> Desk:
@@ -191,7 +188,7 @@ def view(desk: Desk, rollout: str) -> View:
             foreign = bool(foreign_table(one, published))
             desired = desired_table(state, present.releases, present, foreign=foreign)
     folder = desk.project.endpoint(state.endpoint)
-    sources = Sources(desk.engine, folder, desk.ab, desk.shadow)
+    sources = Sources(desk.engine, folder, desk.readings)
     seen = observe(sources, one, published, desired, None, now)
     return View(one, seen, decide(state, seen, now))
 

@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from penstock.errors import ServingError
 from penstock.project import Project
 from penstock.records import Release
+from penstock.registry.model_keys import KeyFiles
 from penstock.serving.config import Ahead, GatewayConfig, Trust, settings_digest
 from penstock.serving.release import EndpointFolder, EndpointStatus, ReleaseSpec
 from penstock.serving.routing.table import RoutingTable, serving_only
@@ -71,7 +72,7 @@ def place_of(project: Project, name: str) -> Place:
 
 def _trust(project: Project) -> Trust:
     settings = project.settings.registry
-    keys = project.root / Path(settings.public_key).expanduser()
+    keys = KeyFiles.of(project).public
     return Trust(keys=keys if settings.require_signatures else None, admit=settings.admit)
 
 

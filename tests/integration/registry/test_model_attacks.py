@@ -279,14 +279,14 @@ def test_a_file_that_is_exchanged_while_it_is_checked_is_not_the_one_that_is_loa
     digest = model_digest(folder)
     from penstock.registry import model_folder
 
-    hashed = model_folder.digest_of_manifest
+    hashed = model_folder.digest_of_files
 
     def exchange(manifest: dict[str, str]) -> str:
         (folder / "MLmodel").write_text(CUSTOM)
         (folder / "model.lgb").write_bytes(b"something else")
         return hashed(manifest)
 
-    monkeypatch.setattr(model_folder, "digest_of_manifest", exchange)
+    monkeypatch.setattr(model_folder, "digest_of_files", exchange)
     assert load_model(folder, digest).flavor == "lightgbm"
 
 

@@ -20,9 +20,10 @@ from penstock.errors import IntegrityError, ModelError, ServingError
 from penstock.project import Project, open_project
 from penstock.records import Column
 from penstock.registry import versions
-from penstock.registry.attestations import attest, beside, key_files
+from penstock.registry.attestations import attest, beside
 from penstock.registry.client import open_client
 from penstock.registry.loading import load_model, model_digest
+from penstock.registry.model_keys import KeyFiles
 from penstock.registry.provenance import Build
 from penstock.registry.versions import Found, fetch, find
 from penstock.registry.waivers import admitted
@@ -179,7 +180,7 @@ def test_a_signed_version_holds_in_every_line(
     }
     assert not [file for file in folder.rglob("*") if file.suffix == ".sig"]
     assert shop.penstock("models", "key") == 0
-    fingerprint = key_files(shop.project).signing_key().public.fingerprint
+    fingerprint = KeyFiles.of(shop.project).signing_key().public.fingerprint
     assert f"{fingerprint[:12]}  signs" in capsys.readouterr().out
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from gateways import Gateway, table
+from by_key import serving_by_key
+from gateways import Gateway
 
-from penstock.cli.main import run
 from penstock.registry.loading import load_model, model_digest
 
 pytestmark = pytest.mark.slow
@@ -66,26 +64,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, champion: Path) -> Iterator[S
         }
     )
     pq.write_table(found, root / "profiles" / "1.parquet")
-    for command in ("apply", "materialize"):
-        try:
-            assert run(["features", command, "--project", str(root)]) == 0
-        finally:
-            sys.modules.pop("features", None)
-            with contextlib.suppress(ValueError):
-                sys.path.remove(str(root))
-    gateway = Gateway(root / ".penstock" / "endpoints" / "staging")
-    source = {
-        "module": "penstock.features.online:OnlineFeatures",
-        "warm": ["feast"],
-        "entities": ["customer_id"],
-        "arguments": {
-            "root": str(root),
-            "service": "churn_v1",
-            "features": NAMES,
-            "entity_keys": ["customer_id"],
-        },
-    }
-    gateway.serve(table(gateway.spec("r1", champion, features=source, replicas=2)))
+    gateway = serving_by_key(root, champion, NAMES)
     yield Shop(root, gateway)
     gateway.stop()
 

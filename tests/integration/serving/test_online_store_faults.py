@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gateways import ROWS, Gateway, Load, load, table, until
+from by_key import serving_by_key
+from gateways import ROWS, Gateway, Load, load, until
 from online_backends import NOTHING_SKIPPED, free_port
-
-from penstock.cli.main import run
 
 pytestmark = pytest.mark.slow
 
@@ -103,25 +101,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, champion: Path) -> Iterator[S
         "plan": pa.array(["basic", "plus"], pa.string()),
     }
     pq.write_table(pa.table(columns), root / "profiles" / "1.parquet")
-    for command in ("apply", "materialize"):
-        try:
-            assert run(["features", command, "--project", str(root)]) == 0
-        finally:
-            sys.modules.pop("features", None)
-            sys.path[:] = [path for path in sys.path if path != str(root)]
-    gateway = Gateway(root / ".penstock" / "endpoints" / "staging")
-    source = {
-        "module": "penstock.features.online:OnlineFeatures",
-        "warm": ["feast"],
-        "entities": ["customer_id"],
-        "arguments": {
-            "root": str(root),
-            "service": "churn_v1",
-            "features": ["visits", "age", "plan"],
-            "entity_keys": ["customer_id"],
-        },
-    }
-    gateway.serve(table(gateway.spec("r1", champion, features=source, replicas=2)))
+    gateway = serving_by_key(root, champion, ["visits", "age", "plan"])
     yield Shop(gateway, redis)
     gateway.stop()
     redis.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import empty_postgres
 from gateways import HALF, ROWS, Gateway, alive, load, signal_all, table, until
 
 from penstock.serving import endpoint
@@ -490,29 +490,14 @@ def test_a_table_that_cannot_be_served_changes_nothing(
     assert shared.routes() == before
 
 
-POSTGRES = "PENSTOCK_TEST_POSTGRES"
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'state.db'}"
         return
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.engine import make_url
-
-    server = os.environ.get(POSTGRES, "")
-    if not server:
-        pytest.skip(f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server")
-    name = f"penstock_{secrets.token_hex(6)}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with empty_postgres() as address:
+        yield address
 
 
 def test_two_gateways_follow_one_table_within_a_second(

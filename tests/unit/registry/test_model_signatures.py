@@ -17,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.audit import dsse
-from penstock.digests import folder_digest
+from penstock.digests import digest_of_files, folder_digest
 from penstock.errors import IntegrityError, SettingsError
 from penstock.records import Column
 from penstock.registry.bom import bill_of_materials, validated
 from penstock.registry.model_keys import KeyFiles, SigningKey
 from penstock.registry.provenance import Build, signed, statement, verified
 from penstock.registry.signing import (
-    digest_of_manifest,
     manifest_of,
     root_digest,
     sign_manifest,
@@ -36,7 +35,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANIFEST = {"MLmodel": "11" * 32, "data/model.lgb": "22" * 32, "data.txt": "33" * 32}
 BUILD = Build(
     model="churn",
-    digest=digest_of_manifest(MANIFEST),
+    digest=digest_of_files(MANIFEST),
     flavor="lightgbm",
     features=(Column(name="age", type="int64"), Column(name="plan", type="string")),
     digests={"dataset": "44" * 32, "training_set": "55" * 32, "code": "66" * 32},
@@ -209,7 +208,7 @@ def test_the_manifest_and_the_folder_have_one_digest(
         else:
             (folder / name).write_bytes(content)
 
-    assert digest_of_manifest(manifest_of(folder)) == folder_digest(folder)
+    assert digest_of_files(manifest_of(folder)) == folder_digest(folder)
 
 
 def altered(bundle: bytes, change: Callable[[dict[str, Any]], Any], key: SigningKey) -> bytes:

@@ -14,7 +14,7 @@ def test_a_reading_is_kept_for_twenty_times_as_long_as_it_took() -> None:
         readings += 1
         return readings
 
-    kept = Kept[int](lambda: now)
+    kept = Kept(lambda: now)
     seen = []
     for moment in (0.0, 10.0, 62.0, 63.0):
         now = max(now, moment)

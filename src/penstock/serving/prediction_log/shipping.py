@@ -6,7 +6,6 @@ what is there in the same size is not sent again, and a run that was broken off 
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from penstock.errors import ResourceError, SettingsError
+from penstock.object_store import open_s3
 from penstock.serving.prediction_log.segments import LogFolder
 
 COPY_BYTES = 8 << 20
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Shipped:
 def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str = "") -> Shipped:
     """Brings the Parquet files that `destination` (s3://bucket/prefix) lacks there.
 
-    Credentials come from where AWS's own tools look for them. `endpoint_url` names another server
-    than AWS; without it, AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL do, as for those tools.
+    Credentials, and the server where none is named, are those that `open_s3` finds.
 
     Raises `SettingsError` for a destination that is none, and `ResourceError`.
     """
@@ -46,7 +44,7 @@ def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str 
     sent: list[str] = []
     total = 0
     try:
-        store = _store(endpoint_url, region)
+        store = open_s3(endpoint_url, region)
         there = _sizes(store, "/".join(part for part in (bucket, prefix) if part))
         for file in finished:
             name = file.relative_to(log.parquet).as_posix()
@@ -72,18 +70,6 @@ def _parse(destination: str) -> tuple[str, str]:
             hint="write s3://bucket/prefix",
         )
     return parts.netloc, parts.path.strip("/")
-
-
-def _store(endpoint_url: str, region: str) -> Any:
-    options: dict[str, Any] = {}
-    for name in ENDPOINT_VARIABLES:  # which Arrow 25 does not look at
-        endpoint_url = endpoint_url or os.environ.get(name, "")
-    if endpoint_url:
-        parts = urlsplit(endpoint_url)
-        options = {"scheme": parts.scheme or "https", "endpoint_override": parts.netloc}
-    if region:
-        options["region"] = region
-    return fs.S3FileSystem(**options)
 
 
 def _sizes(store: Any, base: str) -> dict[str, int]:

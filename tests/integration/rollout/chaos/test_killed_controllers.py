@@ -50,7 +50,7 @@ def evident(one: Flight) -> bool:
 
 @pytest.mark.parametrize(
     ("traffic", "plan", "writes", "least"),
-    [(HEALTHY, {}, 4, 10), (BAD, {}, 4, 4), (HEALTHY, BLUE_GREEN, 4, 12)],
+    [(HEALTHY, {}, 1, 50), (BAD, {}, 1, 20), (HEALTHY, BLUE_GREEN, 4, 12)],
     ids=["canary", "rolled back", "blue-green"],
 )
 def test_it_ends_as_if_nothing_had_happened(

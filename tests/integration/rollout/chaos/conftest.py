@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,26 +9,17 @@ from typing import Any
 import pytest
 import shops
 from crashes import Nursery
+from databases import empty_postgres
 from flights import HEALTHY, Flight, begun
 from rollout_worlds import Traffic
 from shops import BASELINE, GOOD, PRODUCTION, Shop
-from sqlalchemy import create_engine, delete, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import delete
 
 from penstock.serving import endpoint as endpoints
 from penstock.serving.routing.table import serving_only
 from penstock.state.tables import quarantine
 
-POSTGRES = "PENSTOCK_TEST_POSTGRES"
-NOTHING_SKIPPED = "PENSTOCK_TEST_NOTHING_SKIPPED"
 Begin = Callable[..., Flight]
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template") / "shop"
-    shops.build(root)
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -70,18 +59,8 @@ def state(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """The address of an empty database."""
-    server = os.environ.get(POSTGRES, "")
-    if not server:
-        reason = f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server"
-        pytest.fail(reason) if os.environ.get(NOTHING_SKIPPED) == "1" else pytest.skip(reason)
-    name = f"penstock_{secrets.token_hex(6)}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with empty_postgres() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
