@@ -1,6 +1,6 @@
 """The aliases that MLflow shall show, by the ledger; and those that somebody changed behind it.
 
-`champion`, `archived` (the champion before) and `staging` follow the ledger; aliases of other names
+`champion`, `archived` (whose place it took) and `staging` follow the ledger; aliases of other names
 are their owners'. Each version that was ever the champion carries the tag `penstock.status`.
 """
 
@@ -45,8 +45,8 @@ class Stray:
 def wanted(present: Standing, staged: str, name: str) -> dict[str, str]:
     """The version of each alias; none for an alias that the ledger tells nothing of. Pure."""
     said = {CHAMPION: present.label, STAGING: staged}
-    if present.previous:
-        said[ARCHIVED] = present.previous.label
+    if present.archived:
+        said[ARCHIVED] = present.archived[0]
     return {alias: label for alias, label in said.items() if label.rpartition("@")[0] == name}
 
 

@@ -119,7 +119,7 @@ def former_champion(present: Standing, label: str = "") -> Champion:
             before = ", ".join(one.label for one in present.line[:-1]) or "none"
             raise ModelError(
                 f"{label} was not the champion before {present.label}",
-                hint=f"those before it: {before}",
+                hint=f"those before it: {before}; `penstock rollout start` brings any other",
             )
         return found
     if present.previous is None:

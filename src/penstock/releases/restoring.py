@@ -71,14 +71,13 @@ def restore_routing(
         progress(f"routing {spec.endpoint} to {spec.id}")
         endpoints.publish(place, table, fence=fence)
     revision = routes.revision_of(engine, spec.endpoint)
-    reached = _followed(engine, spec.endpoint, revision, _patience(project), progress)
+    progress("waiting for the gateways")
+    reached = _followed(engine, spec.endpoint, revision, _patience(project))
     gateways = f"{reached} gateways follow" if reached else "no gateway runs at present"
     return f"routing: {spec.endpoint} serves {spec.model} as {spec.id}, {gateways}"
 
 
-def _followed(
-    engine: Engine, endpoint: str, revision: int, patience: float, progress: Progress
-) -> int:
+def _followed(engine: Engine, endpoint: str, revision: int, patience: float) -> int:
     """How many gateways serve the table. Raises `ServingError` for those that do not come to it."""
     deadline = time.monotonic() + patience
     while True:
@@ -101,7 +100,6 @@ def _followed(
                 f"still at another table after {patience:g} s: {named}",
                 hint="type the same again: it goes on from here",
             )
-        progress(f"waiting for {len(behind)} of {len(alive)} gateways")
         time.sleep(POLL)
 
 

@@ -87,14 +87,22 @@ def unfinished(engine: Engine) -> Entry | None:
 
 
 def _begin(project: Project, engine: Engine, name: str, reason: str, abort_rollout: bool) -> Entry:
+    going_on = _going_on(project, engine)
+    if going_on and not abort_rollout:
+        raise RolloutError(
+            f"the rollout {going_on[0]} of {PRODUCTION} goes on",
+            hint=f"`penstock rollout rollback {going_on[0]}` takes it back; --abort-rollout ends "
+            "it, and takes back the champion too",
+        )
     present = standing(engine)
     to = former_champion(present, version_of(project, name).label if name else "")
     refuse_quarantined(engine, to.label, to.digest)
-    _end_rollouts(project, engine, reason, abort=abort_rollout)
     made = of_version(engine, to.label, to.digest)
     if made:
         source_of(project, made.manifest)  # what cannot be restored is told before anything is done
     spec = _spec(project, engine, to)
+    for rollout in going_on:
+        service.operate(service.Desk.of(project, engine), rollout, "abort", reason=reason)
     with Ledger(engine).page() as page:
         now = standing_of(page.entries(ACTIONS))
         require_expected(now, present.label, to.label)
@@ -151,18 +159,11 @@ def _note_end(engine: Engine, entry: Entry, features: str, routing: str) -> None
         return
 
 
-def _end_rollouts(project: Project, engine: Engine, reason: str, *, abort: bool) -> None:
-    desk = service.Desk.of(project, engine)
-    for one in rollouts.live(engine, PRODUCTION):
-        state = desk.memory.load(one.id).state
-        if state.ended or state.outcome is not None:
-            continue
-        if not abort:
-            raise RolloutError(
-                f"the rollout {one.id} of {PRODUCTION} goes on ({state.status})",
-                hint=f"`penstock rollout rollback {one.id}` takes it back; or --abort-rollout",
-            )
-        service.operate(desk, one.id, "abort", reason=reason)
+def _going_on(project: Project, engine: Engine) -> list[str]:
+    """The rollouts of production that may still change its routing."""
+    memory = service.Desk.of(project, engine).memory
+    listed = (one.id for one in rollouts.live(engine, PRODUCTION))
+    return [one for one in listed if not memory.load(one).state.ended]
 
 
 def _spec(project: Project, engine: Engine, to: Champion) -> ReleaseSpec | None:
