@@ -126,7 +126,7 @@ def new_user(folder: Path) -> User:
     settings = user.project / "penstock.toml"
     settings.write_text(
         settings.read_text() + '\n[load_test]\nduration = "1s"\nwarmup = "200ms"\nentities = 20\n'
-        "\n[serving]\nreplicas = 1\n"
+        "\n[serving]\nreplicas = 1\nports = { production = 0 }\n"
         # How fast this machine is while other tests run on it is not what is tested.
         '\n[gates.integration]\nlatency_p95_ms = "< 2000"\nerror_rate = "< 0.005"\n'
     )

@@ -40,6 +40,11 @@ def check_out(project: Project, manifest: Manifest, folder: Path, progress: Prog
 
     Raises `ModelError` for code, and `DataError` for data, that cannot be had any more.
     """
+    if not manifest.data.dvc:
+        raise DataError(
+            f"no dataset is recorded of {manifest.model}",
+            hint="only a version that a run of this project made can be trained again",
+        )
     said = _code(project, manifest, folder)
     progress(said)
     if (own := folder / FEAST).is_file():  # it may name a registry that others use
@@ -75,7 +80,13 @@ def _code(project: Project, manifest: Manifest, folder: Path) -> str:
         return f"code of {manifest.model} from its archive {code.bundle[:12]}"
     if code.commit and not code.dirty and _archived(project, code.commit, folder):
         return f"code of {manifest.model} from commit {code.commit[:12]}"
-    why = "it was not committed" if code.dirty else f"git has no commit {code.commit[:12]}"
+    why = f"git has no commit {code.commit[:12]}"
+    if code.dirty:
+        why = (
+            "what was changed beside the commit was not committed"
+            if code.commit
+            else "it was not committed"
+        )
     raise ModelError(
         f"the code of {manifest.model} cannot be had: its archive is gone, and {why}",
         hint="`penstock release show` says what of a release can be had",
@@ -94,11 +105,6 @@ def _archived(project: Project, commit: str, folder: Path) -> bool:
 
 def _data(project: Project, manifest: Manifest, folder: Path, progress: Progress) -> None:
     data = manifest.data
-    if not data.dvc:
-        raise DataError(
-            f"no dataset is recorded of {manifest.model}",
-            hint="only a version that a run of this project made can be trained again",
-        )
     for path, md5 in {**noted_paths(folder), data.path: data.dvc}.items():
         progress(f"{path} at {md5[:8]}")
         recall(project, path, md5, folder / path, progress)

@@ -21,7 +21,8 @@ from penstock.state.artifacts import Artifact, keep
 
 KIND = "source"
 ARTIFACTS, SOURCE = "release", "source.zip"  # where it lies among the artefacts of a run
-LARGEST = 1 << 20  # bytes of a file
+LARGEST, MOST = 1 << 20, 32 << 20  # bytes of a file, and of all
+NAMED = 20  # files that are told of those left out
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a ZIP archive can name
 MADE = ("__pycache__/*", "*/__pycache__/*", "mlruns/*", "*.pyc")
 SECRET = ("*.key", "*.pem", "*.p12", "*.pfx")
@@ -29,12 +30,18 @@ DVC = (".dvc/config", ".dvcignore", ".gitignore", "*/.gitignore")
 
 
 def bundle(project: Project) -> tuple[Artifact, tuple[str, ...]]:
-    """Keeps the project's files as they are now; and names those that are too large."""
+    """Keeps the project's files as they are now, the small ones first; and names those left out."""
     files = {file.relative_to(project.root).as_posix(): file for file in own_files(project.root)}
-    sizes = {name: file.stat().st_size for name, file in files.items()}
-    small = {name: files[name] for name, size in sizes.items() if size <= LARGEST}
-    left = tuple(sorted(name for name, size in sizes.items() if size > LARGEST))
-    return keep(project, KIND, lambda path: _write(path, small), suffix=".zip"), left
+    taken, left, total = dict[str, Path](), list[str](), 0
+    for size, name in sorted((file.stat().st_size, name) for name, file in files.items()):
+        total += size
+        if size <= LARGEST and total <= MOST:
+            taken[name] = files[name]
+        else:
+            left.append(name)
+    kept = keep(project, KIND, lambda path: _write(path, taken), suffix=".zip")
+    more = (f"and {len(left) - NAMED:,} more",) if len(left) > NAMED else ()
+    return kept, (*sorted(left)[:NAMED], *more)
 
 
 def own_files(root: Path) -> Iterator[Path]:
