@@ -5,7 +5,8 @@ imports nothing heavy, so that it neither takes time nor shares the memory that 
     serving_ours.py deploy DESK KIND [--open]    prints {"url": …, "pid": …}
     serving_ours.py stop DESK KIND
 
-KIND is plain, shadow, hung (a shadow too), canary, ack, lmdb or redis. With --open no key is asked for.
+KIND is plain, shadow, hung (a shadow too), canary, ack, lmdb or redis. With --open no key is
+asked for.
 """
 
 from __future__ import annotations
