@@ -6,6 +6,7 @@ from penstock.cli.command import Command, Option
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
+from penstock.cli.table_of_lineage import LINEAGE_COMMANDS
 from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
 from penstock.cli.table_of_signatures import SIGNATURE_COMMANDS
 
@@ -160,6 +161,7 @@ COMMANDS: tuple[Command, ...] = (
         "Exit status 1 means that a feature differs.",
     ),
     *EXPERIMENT_COMMANDS,
+    *LINEAGE_COMMANDS,
     Command(
         "models list",
         "List the registered versions of the project's model",

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from penstock.audit.approvals import champion_label
 from penstock.errors import GateFailed, IntegrityError, StepError
+from penstock.lineage.store import record_step
 from penstock.pipeline.context import Progress, StepContext
 from penstock.pipeline.failures import translated
 from penstock.pipeline.inputs import Inputs, inputs_of, key_of
@@ -154,6 +155,7 @@ def perform(
             if (found := cached(prepared, project, database)) is not None:
                 return found
             record = _run(prepared, project, run, database, progress)
+            record_step(database, run.id, record, prepared.inputs)
             if isinstance(record, GateReport) and not record.passed:
                 raise _refusal(step, record)
             now, stored = datetime.now(UTC), to_json(record)

@@ -34,6 +34,12 @@ class StepCache:
         newest = cache.c.created_at.desc()
         return self._first(select(cache).where(cache.c.step == step).order_by(newest).limit(1))
 
+    def all(self) -> list[CacheEntry]:
+        """Everything that is remembered, oldest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(cache).order_by(cache.c.created_at)).all()
+        return [CacheEntry(**row._mapping) for row in rows]
+
     def put(self, entry: CacheEntry) -> None:
         with self._engine.begin() as connection:
             upsert(connection, cache, vars(entry))
