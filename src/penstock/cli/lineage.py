@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
-from penstock.errors import UsageError
+from penstock.errors import DataError, UsageError
 from penstock.project import Project
 
 if TYPE_CHECKING:
@@ -83,7 +85,37 @@ def _rows(project: Project, prediction: dict[str, Any], origin: Origin) -> list[
             "the rows of this prediction cannot be named: its feature service is not known",
             hint="`penstock lineage rebuild` adds what ran before lineage was kept",
         )
-    return rows_behind(project, services[0], prediction["entities"], prediction["arrived_at"])
+    entities, at = prediction["entities"], prediction["arrived_at"]
+    found = rows_behind(project, services[0], entities, at)
+    return [*found, *_dataset_rows(project, origin, found, entities, at)]
+
+
+def _dataset_rows(
+    project: Project,
+    origin: Origin,
+    found: Sequence[Behind],
+    entities: Mapping[str, Any],
+    at: datetime,
+) -> Iterator[Behind]:
+    """The entity's rows of each dataset that views do not read themselves."""
+    from penstock.features.behind import dataset_rows
+    from penstock.lineage.origin import dataset_of
+    from penstock.state.database import open_database
+
+    read = {one.source for one in found}
+    for node in origin.graph.of_kind("dataset"):
+        dataset = dataset_of(open_database(project), node.key)
+        if dataset is None or dataset.path in read:
+            continue
+        file = project.absolute(dataset.path)
+        if not file.is_file() or project.digests.of(file) != dataset.digest:
+            raise DataError(
+                f"{dataset.path} is not the version that the model learned from",
+                hint=f"penstock data checkout: its digest is {dataset.digest[:12]}",
+            )
+        event_time = project.settings.data.event_time
+        if (rows := dataset_rows(file, dataset.name, entities, event_time, at)) is not None:
+            yield rows
 
 
 def _digest(project: Project, fact: str) -> str:

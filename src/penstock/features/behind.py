@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from penstock.features.definition import ViewDefinition
-from penstock.features.facts import Facts
+from penstock.features.definition import Source, ViewDefinition
+from penstock.features.facts import Facts, source_rows
 from penstock.features.feast_views import readable
 from penstock.features.store import keys_of, open_store, repository, views_behind
 from penstock.project import Project
@@ -42,6 +43,23 @@ def rows_behind(
     return list(_views(store, found, project, entities, at))
 
 
+def dataset_rows(
+    file: Path, name: str, entities: Mapping[str, Any], event_time: str, until: datetime
+) -> Behind | None:
+    """What a dataset has of an entity up to a moment: where features are computed from it.
+
+    None where it has not the entity's keys as columns, or no rows of them.
+    """
+    facts = source_rows(Source(name=name, kind="parquet", location=str(file)), file.parent)
+    times = (event_time,) if event_time else ()
+    if not set(entities) <= set(facts.schema.names):
+        return None
+    table = facts.table(tuple(facts.schema.names), _of_entity(facts, entities))
+    known = [row for row in table.to_pylist() if _counts(row, times, None, until)]
+    rows = pa.Table.from_pylist(known[-MOST:], table.schema)
+    return Behind(name, str(file), None, len(known), rows) if known else None
+
+
 def _views(
     store: Any, service: Any, project: Project, entities: Mapping[str, Any], at: datetime
 ) -> Iterator[Behind]:
@@ -55,11 +73,8 @@ def _views(
 def _behind(view: ViewDefinition, facts: Facts, keys: Mapping[str, Any], at: datetime) -> Behind:
     source = view.source
     times = tuple(name for name in (source.timestamp, source.created) if name)
-    among = None
-    for name, value in keys.items():
-        own = facts.column(name) == pa.scalar(value).cast(facts.schema.field(name).type)
-        among = own if among is None else among & own
-    table = facts.table(tuple(dict.fromkeys((*keys, *times, *view.inputs))), among)
+    columns = tuple(dict.fromkeys((*keys, *times, *view.inputs)))
+    table = facts.table(columns, _of_entity(facts, keys))
     since = _left_edge(view, at)
     known = [row for row in table.to_pylist() if _counts(row, times, since, at)]
     known.sort(key=lambda row: [_utc(row[name]) for name in times if row[name] is not None])
@@ -72,6 +87,15 @@ def _behind(view: ViewDefinition, facts: Facts, keys: Mapping[str, Any], at: dat
         count=len(known),
         rows=pa.Table.from_pylist(known[-MOST:], table.schema),
     )
+
+
+def _of_entity(facts: Facts, keys: Mapping[str, Any]) -> Any:
+    """An expression for the rows of an entity; None, for all rows, where a view has no keys."""
+    among = None
+    for name, value in keys.items():
+        own = facts.column(name) == pa.scalar(value).cast(facts.schema.field(name).type)
+        among = own if among is None else among & own
+    return among
 
 
 def _left_edge(view: ViewDefinition, at: datetime) -> datetime | None:

@@ -10,6 +10,8 @@ from penstock.audit.entries import Entry
 from penstock.audit.selection import entries_about
 from penstock.lineage import store
 from penstock.lineage.graph import Graph
+from penstock.records import DatasetVersion, from_json
+from penstock.state.cache import StepCache
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,12 @@ def origin_of(engine: Engine, digest: str, label: str) -> Origin:
     graph = store.upstream(engine, digest)
     gates = store.judging(engine, graph.nodes)
     return Origin(digest, label, graph, gates, tuple(entries_about(engine, {digest}, {label})))
+
+
+def dataset_of(engine: Engine, digest: str) -> DatasetVersion | None:
+    """The dataset version of a digest, where a run of this project extracted it."""
+    for entry in StepCache(engine).all("extract_data"):
+        if entry.record.get("digest") == digest:
+            record = from_json(entry.record)
+            return record if isinstance(record, DatasetVersion) else None
+    return None
