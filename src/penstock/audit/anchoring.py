@@ -37,7 +37,9 @@ def anchor_growth(project: Project, engine: Engine) -> list[str]:
         try:
             anchor.keep(signed.checkpoint, signed.note)
         except PenstockError as error:
-            said.append(f"the ledger is signed, and not anchored at {anchor.place}: {error.message}")
+            said.append(
+                f"the ledger is signed, and not anchored at {anchor.place}: {error.message}"
+            )
     return said
 
 

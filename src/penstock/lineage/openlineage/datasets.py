@@ -1,7 +1,7 @@
 """Records as OpenLineage datasets: what a step read, what it wrote, what a gate found in it.
 
-Loaded by `sender` only, since it imports OpenLineage's classes. Of checks, numbers are told and
-never the offending rows.
+Loaded by `sender` only, since it imports OpenLineage's classes. Of what
+validation observed, numbers of rows are told and no value of any row.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _assertion(
         severity="error",
         name=check.name,
         expected=check.expected,
-        actual=check.observed,
+        actual=None if check.failed_rows is None else f"{check.failed_rows} unexpected rows",
     )
 
 
@@ -215,6 +215,6 @@ def _nulls(
 
 
 def _parts(check: Check) -> tuple[str, str]:
-    """not_null(amount) -> not_null, amount"""
+    """unique(id) -> unique, id"""
     kind, _, rest = check.name.partition("(")
     return kind, rest.removesuffix(")")

@@ -77,12 +77,19 @@ def _run_facets(told: Happening) -> dict[str, RunFacet]:
     if told.step:
         facets["parent"] = _parent(told)
     if told.error is not None:
-        message = "\n".join(filter(None, (told.error.message, told.error.hint)))
-        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message, "PYTHON")
+        facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(_message(told), "PYTHON")
     # What validation found is said of the dataset itself; a model's gates are tests of the run.
     if isinstance(told.output, GateReport) and not isinstance(told.output, DataReport):
         facets["test"] = _tests(told.output)
     return facets
+
+
+def _message(told: Happening) -> str:
+    """Of a refused dataset, the names of its checks: what they observed may be values of rows."""
+    if isinstance(told.output, DataReport):
+        names = ", ".join(check.name for check in told.output.failures)
+        return f"{len(told.output.failures)} of {len(told.output.checks)} checks failed: {names}"
+    return "\n".join(filter(None, (told.error.message, told.error.hint))) if told.error else ""
 
 
 def _parent(told: Happening) -> parent_run.ParentRunFacet:
