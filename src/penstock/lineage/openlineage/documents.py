@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from openlineage.client.facet_v2 import (
+    BaseFacet,
     JobFacet,
     RunFacet,
     error_message_run,
@@ -147,9 +148,12 @@ def _job_facets(told: Happening, owner: str, code: CodeLocation | None) -> dict[
     return facets
 
 
-def _facets_in(event: RunEvent) -> list[RunFacet | JobFacet]:
+def _facets_in(event: RunEvent) -> list[BaseFacet]:
     """All facets of an event; OpenLineage 1.54 gives them a producer of its own."""
-    found = [*(event.run.facets or {}).values(), *(event.job.facets or {}).values()]
+    found: list[BaseFacet] = [
+        *(event.run.facets or {}).values(),
+        *(event.job.facets or {}).values(),
+    ]
     for dataset in (*(event.inputs or ()), *(event.outputs or ())):
         own = getattr(dataset, "inputFacets", None) or getattr(dataset, "outputFacets", None)
         found += [*(dataset.facets or {}).values(), *(own or {}).values()]
