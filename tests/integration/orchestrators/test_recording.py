@@ -65,10 +65,8 @@ TASK = Task("extract_data", "scheduled__1", datetime(2026, 11, 23, tzinfo=UTC), 
 
 
 @pytest.fixture
-def shop(
-    make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Project]:
-    project = make_project(
+def shop(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    project: Project = make_project(
         **{"penstock.toml": SETTINGS, "pipeline.py": PIPELINE, "raw.csv": "id,amount\n1,2.5\n2,3\n"}
     )
     monkeypatch.setattr(sys, "path", list(sys.path))

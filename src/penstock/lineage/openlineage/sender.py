@@ -144,4 +144,5 @@ def reason(error: Exception) -> str:
     answer = getattr(error, "response", None)
     if answer is not None:
         return f"it answered {answer.status_code}"
-    return type(error).__name__
+    name = type(error).__name__
+    return f"it cannot be reached ({name})" if isinstance(error, OSError) else name
