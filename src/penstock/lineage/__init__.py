@@ -1,1 +1,1 @@
-"""Where things come from, and what came of them: edges between facts, both ways, across tools."""
+"""Where facts come from and what rests on them: edges both ways, and events for other tools."""

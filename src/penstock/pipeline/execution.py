@@ -140,6 +140,16 @@ def _still_up(record: Record, project: Project) -> bool:
     return status(project.endpoint(record.endpoint)).live == record.id
 
 
+def found_or_made(
+    prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
+) -> tuple[str, Record]:
+    """A step's result, and whether it is `cached` or `succeeded`. Raises a `PenstockError`."""
+    found = cached(prepared, project, database)
+    if found is not None:
+        return "cached", found
+    return "succeeded", perform(prepared, project, run, database, progress)
+
+
 def perform(
     prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
 ) -> Record:
