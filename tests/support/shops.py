@@ -24,6 +24,7 @@ from penstock.project import Project, open_project
 from penstock.registry import versions
 from penstock.registry.attestations import attest
 from penstock.registry.loading import model_digest
+from penstock.registry.promotion import make_champion
 from penstock.registry.provenance import Build
 from penstock.rollout import events as e
 from penstock.rollout import service
@@ -99,7 +100,7 @@ def build(root: Path) -> None:
     project = open_project(root, "dev")
     engine = open_database(project)
     for number in range(BASELINE, UNTESTED + 1):
-        model = _trained(root / ".models" / str(number), seed=number)
+        model = trained(root / ".models" / str(number), seed=number)
         run = tracking.start_run(project, f"seed {number}", {})
         tracking.log(project, run, files={"model": model})
         digest = model_digest(model)
@@ -112,7 +113,7 @@ def build(root: Path) -> None:
     engine.dispose()
 
 
-def _trained(folder: Path, seed: int) -> Path:
+def trained(folder: Path, seed: int) -> Path:
     import lightgbm
     import numpy
 
@@ -199,8 +200,22 @@ class Shop:
         _deployed(self.engine, one.label, one.digest, path, source, **arguments)
 
     def champion(self) -> str:
-        found = versions.champion(self.project)
-        return found.label if found else ""
+        """By MLflow's alias."""
+        version = self.aliases().get("champion")
+        return self.label(version) if version else ""
+
+    def crown(self, *numbers: int) -> None:
+        """Versions become the champion, one after the other."""
+        for number in numbers:
+            one = self.found(number)
+            make_champion(
+                self.project, self.engine, one.label, one.digest, reason="a rollout", actor="ro-1"
+            )
+
+    def aliases(self) -> dict[str, int]:
+        """By MLflow."""
+        found = versions.versions(self.project)
+        return {alias: one.version for one in found for alias in one.aliases}
 
     # Rollouts.
 
