@@ -1,24 +1,12 @@
-"""Who let which model version go to production, and which one is the champion: folds of entries."""
+"""Which model version is the champion: a fold of the ledger."""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from penstock.audit.ledger import Entry, Ledger
+from penstock.audit.ledger import Ledger
 
-APPROVED = "model.approved"
 PROMOTED = "model.promoted"
-
-
-def approve(engine: Engine, label: str, *, digest: str, target: str, meaning: str) -> int:
-    """Records an approval of exactly these bytes for a target; returns the entry's number."""
-    return Ledger(engine).append(
-        APPROVED, label, digest=digest, reason=meaning, details={"target": target}
-    )
-
-
-def approvals(engine: Engine) -> list[Entry]:
-    return Ledger(engine).entries(APPROVED)
 
 
 def record_champion(

@@ -27,7 +27,8 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _collect(project: Project) -> dict[str, Any]:
-    from penstock.audit.approvals import approvals, champion_label
+    from penstock.approvals.book import approvals
+    from penstock.audit.approvals import champion_label
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
     from penstock.state import rollouts
@@ -40,7 +41,7 @@ def _collect(project: Project) -> dict[str, Any]:
     table = table_of(place_of(project, STAGING)) if endpoint.live else None
     model = table.releases[table.champion].model if table else ""
     champion = champion_label(database)
-    approved = {entry.subject for entry in approvals(database)}
+    approved = {one.model for one in approvals(database)}
     going_on = [one.id for one in rollouts.live(database)]
     return {
         "project": project.settings.project.name,

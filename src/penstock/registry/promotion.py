@@ -1,7 +1,7 @@
-"""Which version may go to production, and which one is the champion there.
+"""Which version is the champion in production.
 
-An approval is of exact bytes; a rollout brings them to production and then makes them the champion:
-an entry in the ledger first, then the alias in MLflow.
+A rollout brings it there and then makes it the champion: an entry in the ledger first, then the
+alias in MLflow.
 """
 
 from __future__ import annotations
@@ -10,25 +10,10 @@ import contextlib
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import approve, champion_label, record_champion
-from penstock.errors import ConflictError, ModelError
+from penstock.audit.approvals import champion_label, record_champion
+from penstock.errors import ConflictError
 from penstock.project import Project
-from penstock.registry.versions import CHAMPION, Found, fetch, find, set_alias
-
-
-def approve_for_production(
-    project: Project, database: Engine, version: int, *, meaning: str
-) -> Found:
-    """Approves exactly the registered bytes. Only a version that passed staging can be approved."""
-    found = find(project, version)
-    if "penstock.integration" not in found.tags:
-        raise ModelError(
-            f"{found.label} has not passed the integration tests of staging",
-            hint="only a version that a whole run brought there can be approved",
-        )
-    fetch(project, version, found.digest)
-    approve(database, found.label, digest=found.digest, target="production", meaning=meaning)
-    return find(project, version)
+from penstock.registry.versions import CHAMPION, set_alias
 
 
 def make_champion(
