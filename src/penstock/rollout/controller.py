@@ -29,7 +29,7 @@ from penstock.rollout.evidence import SmokeResult
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
-from penstock.rollout.reading_rate import Kept
+from penstock.rollout.readings import Readings
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision, Scene
 from penstock.rollout.smoke import (
@@ -76,7 +76,7 @@ class Controller:
         self._memory = Memory(engine)
         self._now = now
         self._smoke = SmokeTests()
-        self._readings = Kept()
+        self._readings = Readings()
         self._away = False
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:

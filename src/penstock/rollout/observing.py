@@ -25,7 +25,7 @@ from penstock.rollout.evidence import (
 )
 from penstock.rollout.experiments import ab_evidence, shadow_evidence
 from penstock.rollout.memory import Remembered
-from penstock.rollout.reading_rate import Kept
+from penstock.rollout.readings import Readings
 from penstock.rollout.routing import candidate_arm, candidate_share
 from penstock.rollout.states import GOING_BACK, Rollout
 from penstock.serving.observations.counts import Counts, counts_of
@@ -48,7 +48,7 @@ class Sources:
 
     engine: Engine
     folder: Path  # of the endpoint: its prediction log, for what is known of single predictions
-    readings: Kept = field(default_factory=Kept)
+    readings: Readings = field(default_factory=Readings)
 
 
 def observe(

@@ -23,7 +23,7 @@ from penstock.rollout.candidate import DEPLOYED, release_for, version_of
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
-from penstock.rollout.reading_rate import Kept
+from penstock.rollout.readings import Readings
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision
 from penstock.rollout.spec import RolloutSpec, Version, check
@@ -63,7 +63,7 @@ class Desk:
     project: Project
     engine: Engine
     actor: str
-    readings: Kept = field(default_factory=Kept)
+    readings: Readings = field(default_factory=Readings)
 
     @classmethod
     def of(cls, project: Project, engine: Engine, actor: str = "") -> Desk:
