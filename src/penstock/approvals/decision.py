@@ -54,6 +54,12 @@ class Decision:
     glass: BrokenGlass | None = None  # by which alone it is met
     until: datetime | None = None  # when it will not be met any more, if nobody does anything
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The ids of the entries that it rests on."""
+        glass = (self.glass.entry,) if self.glass else ()
+        return (*glass, *(one.entry for one in self.approvals))
+
 
 def version_of(policy: ApprovalPolicy) -> str:
     """SHA-256 (hex) of what a policy says: entries and statements name it."""
@@ -131,7 +137,8 @@ def _unfit(policy: ApprovalPolicy, one: Signed, digests: Mapping[str, str] | Non
     if one.at > one.written + AHEAD:
         return f"it bears a time to come, {one.at:%Y-%m-%d %H:%M} UTC"
     if not _may(policy, one):
-        return f"they were {one.role or 'no user'} when they signed"
+        needed = " or ".join(policy.roles)
+        return f"it takes {needed}, and they are {one.role or 'no user'}"
     changed = [
         name
         for name, digest in one.digests.items()
