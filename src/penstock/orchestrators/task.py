@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.access.present import acting
+from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.monitoring.notifications import deliver, failure_message
 from penstock.pipeline.execution import GateRefused, RunIdentity, cached, perform, prepare
@@ -45,7 +47,8 @@ def run_task(
     journal = _Journal(Runs(database), plan, task, datetime.now(UTC))
     journal.open(project)
     try:
-        status, record = _record(plan, project, task, records, database)
+        with acting(project, Permission.OPERATE):
+            status, record = _record(plan, project, task, records, database)
     except PenstockError as error:
         _failed(project, journal, error)
         raise

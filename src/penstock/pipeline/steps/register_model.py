@@ -42,9 +42,31 @@ def register_model(
         digest=version.digest,
         run_id=context.run_id,
         reason=f"passed {len(report.checks)} checks",
-        details={"digests": digests, "metrics": report.metrics, **attested},
+        details={
+            "digests": digests,
+            "metrics": report.metrics,
+            "authors": _authors(context, dataset),
+            **attested,
+        },
     )
     return version
+
+
+def _authors(context: StepContext, dataset: DatasetVersion) -> dict[str, list[str]]:
+    """Users who committed the code and the data, who may not approve what came of it.
+
+    By their ids alone; of whom git names and no user has the address of, nothing is written down.
+    """
+    from penstock.access.users import users
+    from penstock.registry.provenance import git_author
+
+    root, known = context.project.root, users(context.database)
+    made = {"code": git_author(root), "data": git_author(root, f"{dataset.path}.dvc")}
+    return {
+        what: [user.id for user in known if user.email.lower() == address.lower()]
+        for what, address in made.items()
+        if address
+    }
 
 
 def _build(
