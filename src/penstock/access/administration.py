@@ -148,7 +148,8 @@ def _public(text: str, user: str) -> str:
         key = VerifyingKey.parse(text.strip())
     except NoteError as error:
         raise UsageError(
-            error.message, hint=f"{user} types `penstock users key`, which prints one"
+            f"{text[:80]!r} is no public key: NAME+ID+BASE64 is expected",
+            hint=f"{user} types `penstock users key`, which prints one",
         ) from error
     if key.name != user:
         raise UsageError(

@@ -103,13 +103,14 @@ def roles(options: argparse.Namespace) -> int:
     from penstock.access.roles import MAY, Permission, Role
     from penstock.audit.ledger import present_actor
 
+    engine = _engine(options)
     if options.user is None:
         may = {str(role): [str(one) for one in Permission if one in MAY[role]] for role in Role}
         text = table(("role", "may"), [(role, ", ".join(does)) for role, does in may.items()])
         return _done(options, may, text)
     if options.role is None:
         raise UsageError("no role is given", hint=f"one of {', '.join(Role)}")
-    role, engine = Role(options.role), _engine(options)
+    role = Role(options.role)
     administration.change_role(
         engine, options.user, role, by=present_actor(), reason=options.reason
     )
