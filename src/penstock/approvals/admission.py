@@ -52,16 +52,17 @@ def check(question: dict[str, Any]) -> None:
 
     engine = open_state(question["state"], Path(question["folder"]))
     keys, endpoint, model = question["approver_keys"], question["endpoint"], question["model"]
-    decision = read_book(engine, pinned_in(Path(keys)) if keys else None).standing(
+    pinned, digest = pinned_in(Path(keys)) if keys else None, question["digest"]
+    decision = read_book(engine, pinned, digest).standing(
         ApprovalPolicy.model_validate(question["policy"]),
-        question["digest"],
+        digest,
         endpoint,
         datetime.now(UTC),
         model=model,
     )
     if not decision.met:
         raise AccessError(
-            f"{model} ({question['digest'][:12]}) is not approved for {endpoint}: "
+            f"{model} ({digest[:12]}) is not approved for {endpoint}: "
             f"{'; '.join(decision.missing)}",
             hint=f"`penstock models approvals {model} --for {endpoint}` shows who said what",
         )

@@ -120,17 +120,24 @@ class Book:
         return found[-1] if found else None
 
 
-def read_book(engine: Engine, pinned: Collection[str] | None = None) -> Book:
-    """The book as it is now. `pinned`: only these public keys count, whatever the ledger names."""
-    return book_of(Ledger(engine).entries_of(READ), pinned)
+def read_book(engine: Engine, pinned: Collection[str] | None = None, digest: str = "") -> Book:
+    """The book as it is now; with a digest, of what was said about these bytes alone.
+
+    `pinned`: only these public keys count, whatever the ledger names.
+    """
+    return book_of(Ledger(engine).entries_of(READ), pinned, digest)
 
 
-def book_of(entries: Iterable[Entry], pinned: Collection[str] | None = None) -> Book:
+def book_of(
+    entries: Iterable[Entry], pinned: Collection[str] | None = None, digest: str = ""
+) -> Book:
     """The book that these entries make, oldest first."""
     entries = list(entries)
     directory = folded(one for one in entries if one.action in ABOUT_USERS)
     known: dict[bytes, Signed] = {}  # by what was signed: a copy of an envelope says nothing new
     for entry in entries:
+        if digest not in ("", entry.digest):
+            continue
         if entry.action in SIGNED and (found := _signed(entry, directory, pinned)):
             known.setdefault(*found)
         elif entry.action == REVIEWED:
@@ -147,14 +154,15 @@ def approvals(engine: Engine) -> list[Approval]:
 def standing(project: Project, engine: Engine, digest: str, target: str, now: datetime) -> Decision:
     """Whether these bytes may serve a target by the project's policy, as the ledger knows."""
     policy = project.settings.approval_of(target)
-    return read_book(engine, pinned_keys(project)).standing(policy, digest, target, now)
+    book = read_book(engine, pinned_keys(project), digest)
+    return book.standing(policy, digest, target, now)
 
 
 def standing_of(
     project: Project, engine: Engine, found: Found, target: str, now: datetime
 ) -> Decision:
     """The same of a version as the registry has it now: with other digests, approvals are void."""
-    return read_book(engine, pinned_keys(project)).standing(
+    return read_book(engine, pinned_keys(project), found.digest).standing(
         project.settings.approval_of(target),
         found.digest,
         target,

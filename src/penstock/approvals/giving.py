@@ -43,7 +43,7 @@ def approve(project: Project, engine: Engine, found: Found, target: str, *, mean
     policy, by, now = project.settings.approval_of(target), present_actor(), datetime.now(UTC)
     _require_tested(found)
     fetch(project, found.version, found.digest)
-    book = read_book(engine)
+    book = read_book(engine, digest=found.digest)
     _require_unchanged(found, book.digests(found.digest, found.label))
     if why := book.refusal(policy, by.id, found.digest, found.label, now):
         raise AccessError(

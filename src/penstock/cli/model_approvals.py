@@ -84,6 +84,9 @@ def list_approvals(options: argparse.Namespace) -> int:
         print(table(("model", "what", "for", "who", "when", "meaning"), rows))
         if decision:
             print(_sentence(decision, options.model, options.target))
+        if decision and not decision.met:
+            asked = f"{options.model} --for {options.target}"
+            print(f"  next: penstock models approve {asked} --meaning '…'")
     return 0 if decision is None or decision.met else 1
 
 

@@ -29,7 +29,7 @@ def agreement(
     if registry is not None:
         asked = partial(_registered, project, candidate.model)
         digests = registry.read(f"{candidate.model} in the registry", asked)
-    found: Decision = read_book(engine, pinned_keys(project)).standing(
+    found: Decision = read_book(engine, pinned_keys(project), candidate.digest).standing(
         project.settings.approval_of(state.endpoint),
         candidate.digest,
         state.endpoint,
@@ -49,7 +49,7 @@ def require_fit(
 ) -> None:
     """Raises `RolloutError` for somebody whose approval the endpoint's policy would not count."""
     candidate, policy = state.spec.candidate, project.settings.approval_of(state.endpoint)
-    book = read_book(engine, pinned_keys(project))
+    book = read_book(engine, digest=candidate.digest)
     if why := book.refusal(policy, person, candidate.digest, candidate.model, now):
         raise RolloutError(
             f"{person} cannot approve {candidate.model}: {why}",

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.access.roles import Permission
 from penstock.audit.entries import Actor
-from penstock.errors import PenstockError, ResourceError, SettingsError, UsageError
+from penstock.errors import AccessError, PenstockError, ResourceError, SettingsError, UsageError
 from penstock.project import Project
 from penstock.records import Release
 from penstock.rollout import alerts, service
@@ -202,6 +202,8 @@ def _status_of(error: PenstockError) -> int:
             return 404
         case UsageError() | SettingsError():
             return 400
+        case AccessError():
+            return 403
         case ResourceError():
             return 503
     return 409
