@@ -27,6 +27,7 @@ from side_by_side import OUT, Row, write
 
 CONNECTIONS = (8, 32, 64)
 OURS, BARE = "penstock", bare(1)
+HUNG = f"{OURS}, hung shadow"
 KINDS = {  # the least share of the plain path's rate, and what it is
     "shadow": (0.5, "with a shadow that gets every request"),
     "canary": (0.85, "with a 10 % canary, a third process"),
@@ -78,6 +79,7 @@ def rounds(bench: Bench, peers: Sequence[Peer]) -> None:
     turns += [partial(of_peer, bench, peer, (1, *CONNECTIONS)) for peer in (BARE, bare(2))]
     turns += [partial(of_peer, bench, peer, CONNECTIONS) for peer in peers]
     turns += [partial(of_kind, bench, kind) for kind in kinds(bench)]
+    turns.append(partial(of_hung_shadow, bench))
     for number in range(bench.span.rounds):
         print(f"round {number + 1} of {bench.span.rounds}", flush=True)
         first = number * len(turns) // bench.span.rounds
@@ -97,6 +99,11 @@ def plain(bench: Bench) -> None:
 def of_kind(bench: Bench, kind: str) -> None:
     with bench.gateway(kind) as running:
         bench.measure(f"{OURS}, {kind}", running, (USUAL,))
+
+
+def of_hung_shadow(bench: Bench) -> None:
+    with bench.gateway("hung") as running, bench.stopped(running, "r2"):
+        bench.measure(HUNG, running, (USUAL,))
 
 
 def of_peer(bench: Bench, peer: Peer, connections: Sequence[int]) -> None:
@@ -119,6 +126,8 @@ def report(bench: Bench, names: Sequence[str]) -> None:
         least, what = KINDS[kind]
         works = f"{what}: requests/s, plain / this, {USUAL} connections"
         rows += compared(works, bench, f"{OURS}, {kind}", OURS, USUAL, rate, 1 / least, up=True)
+    works = f"with a shadow that hangs: p99 in ms, this / plain, {USUAL} connections"
+    rows += compared(works, bench, HUNG, OURS, USUAL, p99, 1.25)
     rows += memory(bench, names)
     costs = json.loads(run_python("serving_costs.py"))
     for part, microseconds in costs.items():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +112,29 @@ class Bench:
         finally:
             ours("stop", self._desk, kind)
             assert ended(found), "the gateway left processes behind"
+
+    @contextlib.contextmanager
+    def stopped(self, running: Running, release: str) -> Iterator[None]:
+        """The model processes of a release stand still, and those started instead of them too."""
+        headers = dict(running.questions.headers)
+        ask = urllib.request.Request(running.url.replace("/predict", "/routes"), headers=headers)
+        over = threading.Event()
+
+        def stop() -> None:
+            while not over.wait(0.1):
+                with urllib.request.urlopen(ask, timeout=10) as reply:
+                    pids = json.loads(reply.read())["releases"][release]["pids"]
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
+
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        try:
+            yield
+        finally:
+            over.set()
+            stopping.join()
 
     def measure(self, label: str, running: Running, connections: Sequence[int]) -> None:
         load(running.url, running.questions, USUAL, self.span.warm)

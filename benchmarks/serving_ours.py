@@ -5,7 +5,8 @@ imports nothing heavy, so that it neither takes time nor shares the memory that 
     serving_ours.py deploy DESK KIND [--open]    prints {"url": …, "pid": …}
     serving_ours.py stop DESK KIND
 
-KIND is plain, shadow, canary, ack, lmdb or redis. With --open no key is asked for.
+KIND is plain, shadow, hung (a shadow too), canary, ack, lmdb or redis. With --open no key is
+asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ENTITIES, WIDTH, TREES = 10_000, 12, 100
 ASKED = 256  # rows that are sent in turn
 NAMES = [f"x{place}" for place in range(WIDTH)]
 TOKEN = "of-a-benchmark"
-KEY = f"bench:predict:{TOKEN}"
+KEY = f"bench:predict+admin:{TOKEN}"
 FEATURES = f"""
 from penstock.features import BatchSource, Entity, FeatureService, FeatureView
 
@@ -99,10 +100,10 @@ def deploy(desk: Path, kind: str, *, keys: tuple[str, ...]) -> dict[str, Any]:
 
 def table(desk: Path, kind: str) -> RoutingTable:
     champion = release(desk, kind, "r1")
-    if kind not in ("shadow", "canary"):
+    if kind not in ("shadow", "hung", "canary"):
         return RoutingTable(endpoint="bench", champion="r1", releases={"r1": champion})
     releases = {"r1": champion, "r2": release(desk, kind, "r2")}
-    if kind == "shadow":
+    if kind != "canary":
         mirror = Mirror(release="r2")
         return RoutingTable(endpoint="bench", champion="r1", releases=releases, mirror=mirror)
     arm = Arm(name="canary", release="r2", buckets=reallocated({}, {"canary": 1_000})["canary"])

@@ -11,8 +11,9 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from penstock.approval_settings import ApprovalPolicy
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
     Duration,
@@ -212,6 +213,13 @@ class StateSettings(Section):
     url: SecretStr = SecretStr("")  # SQLAlchemy; empty: SQLite in .penstock
 
 
+class AccessSettings(Section):
+    """Whose signatures count at the gateways."""
+
+    # To be committed; one key a line. Where it is there, the keys in the ledger do not suffice.
+    approver_keys: str = "approvers.pub"
+
+
 class AuditSettings(Section):
     """The ledger: who signs it, where that is kept outside, and what is kept beside it."""
 
@@ -221,6 +229,22 @@ class AuditSettings(Section):
     anchors: Words = ("git",)
     # How long payloads are kept, by the beginning of the action; what has none is kept.
     retention: dict[str, Duration] = Field(default_factory=dict)
+
+
+class LineageSettings(Section):
+    """Who is sent the OpenLineage events of runs: nobody, unless a place is named here."""
+
+    openlineage: str = ""  # file:PATH, or http://HOST:PORT of a collector; empty: nothing is sent
+    key: SecretStr = SecretStr("")  # of the collector, sent as a bearer token
+
+    @field_validator("openlineage")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        if value and not re.match(r"file:.|https?://[^/?#]", value):
+            raise ValueError(f"{value!r} is neither file:PATH nor an http:// or https:// URL")
+        if re.match(r"https?://[^/?#]*@", value):
+            raise ValueError("the URL holds a password: give it in PENSTOCK_LINEAGE_KEY")
+        return value
 
 
 class Settings(Section):
@@ -239,7 +263,15 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
     state: StateSettings = StateSettings()
     audit: AuditSettings = AuditSettings()
+    lineage: LineageSettings = LineageSettings()
+    access: AccessSettings = AccessSettings()
+    approvals: dict[Name, ApprovalPolicy] = Field(default_factory=dict)  # by endpoint
 
     @property
     def model_name(self) -> str:
         return self.registry.model or self.project.name
+
+    def approval_of(self, target: str) -> ApprovalPolicy:
+        """Who must agree before a model serves an endpoint; before staging, nobody."""
+        unwritten = ApprovalPolicy(required=0) if target == "staging" else ApprovalPolicy()
+        return self.approvals.get(target, unwritten)

@@ -29,7 +29,7 @@ from penstock.rollout.evidence import SmokeResult
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe
-from penstock.rollout.reading_rate import Kept
+from penstock.rollout.readings import Readings
 from penstock.rollout.routing import desired_table
 from penstock.rollout.scene import Decision, Scene
 from penstock.rollout.smoke import (
@@ -76,7 +76,7 @@ class Controller:
         self._memory = Memory(engine)
         self._now = now
         self._smoke = SmokeTests()
-        self._readings = Kept()
+        self._readings = Readings()
         self._away = False
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
@@ -138,7 +138,7 @@ class Controller:
             published = routes.published(self._engine, state.endpoint)
         follow(self._project, self._engine, self._memory, one)
         folder = self._project.endpoint(state.endpoint)
-        sources = Sources(self._engine, folder, self._readings)
+        sources = Sources(self._project, self._engine, folder, self._readings, asks_registry=True)
         smoke = self._smoke.result(state.id)
         seen = observe(sources, one, published, desired, smoke, self._now())
         now = self._now()  # all of that took its time
