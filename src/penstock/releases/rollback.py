@@ -10,9 +10,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
+from penstock.approvals.book import required
+from penstock.approvals.decision import version_of as policy_version
 from penstock.audit.ledger import Draft, Entry, Ledger, present_actor
 from penstock.errors import ConflictError, RolloutError
 from penstock.project import Project
@@ -101,6 +104,7 @@ def _begin(project: Project, engine: Engine, name: str, reason: str, abort_rollo
     if made:
         source_of(project, made.manifest)  # what cannot be restored is told before anything is done
     spec = _spec(project, engine, to)
+    approvals = _agreed(project, engine, to) if spec else ()
     for rollout in going_on:
         service.operate(service.Desk.of(project, engine), rollout, "abort", reason=reason)
     with Ledger(engine).page() as page:
@@ -118,6 +122,8 @@ def _begin(project: Project, engine: Engine, name: str, reason: str, abort_rollo
                 digests=made.manifest.digests if made else {},
                 reason=reason,
                 environment=PRODUCTION,
+                approvals=approvals,
+                policy=policy_version(project.settings.approval_of(PRODUCTION)),
                 decision=ROLLBACK,
                 details={
                     "archived": present.label,
@@ -164,6 +170,19 @@ def _going_on(project: Project, engine: Engine) -> list[str]:
     memory = service.Desk.of(project, engine).memory
     listed = (one.id for one in rollouts.live(engine, PRODUCTION))
     return [one for one in listed if not memory.load(one).state.ended]
+
+
+def _agreed(project: Project, engine: Engine, to: Champion) -> tuple[str, ...]:
+    """The approvals by which it may serve: else the gateway would not load it.
+
+    What production serves still, beside the champion, needs none. Raises `AccessError`.
+    """
+    published = routes.published(engine, PRODUCTION)
+    table = RoutingTable.model_validate(published.document) if published else None
+    if table and any(spec.digest == to.digest for spec in table.releases.values()):
+        return ()
+    found = version_of(project, to.label)
+    return required(project, engine, found, PRODUCTION, datetime.now(UTC))
 
 
 def _spec(project: Project, engine: Engine, to: Champion) -> ReleaseSpec | None:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 from gateways import ask
-from shops import BASELINE, ENTITIES, GOOD, Shop
+from shops import BASELINE, ENTITIES, GOOD, PRODUCTION, Shop
 
 from penstock.audit.ledger import Ledger
 from penstock.cli.main import run
-from penstock.errors import IntegrityError, RolloutError
+from penstock.errors import AccessError, IntegrityError, RolloutError
 from penstock.registry.champions import ROLLED_BACK
 from penstock.releases.rollback import roll_back
+from penstock.serving import endpoint as endpoints
 from penstock.serving.routing.table import serving_only
 from penstock.state.rollouts import Quarantined, put_into_quarantine
 
@@ -33,7 +34,8 @@ def test_production_serves_what_it_served_before(
     assert ask(f"{shop.url}/predict", ENTITIES).body["model"] == "shop@2"
 
     # Not while a rollout goes on, unless that is ended first.
-    rollout = shop.start(BASELINE)
+    stage = {"weight": 1.0, "bake": "60s", "max": "120s", "error_rate": 0.05}
+    rollout = shop.start(BASELINE, stages=[stage])
     shop.until(rollout, "baking")
     with pytest.raises(RolloutError, match=f"the rollout {rollout} of production goes on"):
         roll_back(shop.project, shop.engine, reason="a doubt", progress=quietly)
@@ -64,3 +66,21 @@ def test_bytes_in_quarantine_do_not_come_back(new_shop: Callable[..., Shop]) -> 
         roll_back(shop.project, shop.engine, reason="a doubt", progress=quietly)
     assert Ledger(shop.engine).entries(ROLLED_BACK) == []
     assert shop.champion() == "shop@2"
+
+
+def test_what_the_gateway_would_not_load_is_told_before_anything_is_done(
+    new_shop: Callable[..., Shop],
+) -> None:
+    shop = new_shop(required=1)
+    shop.crown(BASELINE, GOOD)
+    endpoints.publish(endpoints.place_of(shop.project, PRODUCTION), serving_only(shop.spec(GOOD)))
+    with pytest.raises(AccessError, match="shop@1 may not serve production: one more person"):
+        roll_back(shop.project, shop.engine, reason="a doubt", progress=quietly)
+    assert Ledger(shop.engine).entries(ROLLED_BACK) == []
+
+    shop.approve(BASELINE)
+    roll_back(shop.project, shop.engine, reason="a doubt", progress=quietly)
+
+    (entry,) = Ledger(shop.engine).entries(ROLLED_BACK)
+    (approval,) = Ledger(shop.engine).entries("model.approved")
+    assert entry.approvals == (approval.id,)
