@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -169,10 +169,12 @@ def _from_variables(variables: Mapping[str, str]) -> Iterator[tuple[Keys, tuple[
             path, annotation = known[name]
             yield path, (name, _typed(raw, annotation))
             continue
-        # A table with keys of the user's choice: PENSTOCK_GATES_MODEL_AUC_ROC
+        # A table with keys of the user's choice: PENSTOCK_GATES_MODEL_AUC_ROC, or of tables with
+        # such keys: PENSTOCK_APPROVALS_PRODUCTION_REQUIRED
         for table, (path, annotation) in known.items():
             if str(annotation).startswith("dict") and name.startswith(table + "_"):
-                yield (*path, name[len(table) + 1 :].lower()), (name, raw)
+                below, inner = _below(name[len(table) + 1 :].lower(), annotation)
+                yield (*path, *below), (name, _typed(raw, inner))
                 break
         else:
             close = difflib.get_close_matches(name, known, n=1)
@@ -180,6 +182,16 @@ def _from_variables(variables: Mapping[str, str]) -> Iterator[tuple[Keys, tuple[
                 f"the environment variable {name} is no setting",
                 hint=f"did you mean {close[0]}?" if close else "unset it or correct its name",
             )
+
+
+def _below(rest: str, annotation: Any) -> tuple[Keys, Any]:
+    """The user's key, and the setting below it where the table holds tables; and its type."""
+    held = get_args(annotation)[1]
+    holds_tables = isinstance(held, type) and issubclass(held, BaseModel)
+    for name, field in held.model_fields.items() if holds_tables else ():
+        if rest.endswith(f"_{name}"):
+            return (rest.removesuffix(f"_{name}"), name), field.annotation
+    return (rest,), str
 
 
 def _typed(raw: str, annotation: Any) -> Any:

@@ -103,6 +103,8 @@ def test_variables_are_read_by_the_type_of_their_setting(file: Path) -> None:
             "PENSTOCK_PIPELINE_TIMEOUT": "90s",
             "PENSTOCK_PIPELINE_TIMEOUTS_TRAIN_MODEL": "3h",
             "PENSTOCK_GATES_MODEL_AUC_ROC": ">= 0.8",
+            "PENSTOCK_APPROVALS_EU_PRODUCTION_BREAK_GLASS": "2h",
+            "PENSTOCK_APPROVALS_EU_PRODUCTION_ROLES": "admin",
             "PENSTOCK_DATA_KEY": "customer_id, day",
             "PENSTOCK_DATA_SOURCES": '["a file.csv"]',
             "PENSTOCK_TRAINING_HOLDOUT_FROM": "2026-01-01T00:00:00+01:00",
@@ -114,6 +116,8 @@ def test_variables_are_read_by_the_type_of_their_setting(file: Path) -> None:
     assert settings.pipeline.timeout == timedelta(seconds=90)
     assert settings.pipeline.timeouts == {"train_model": timedelta(hours=3)}
     assert settings.gates.model == {"auc_roc": Rule(op=">=", value=0.8)}
+    policy = settings.approval_of("eu_production")
+    assert (policy.break_glass, policy.roles) == (timedelta(hours=2), ("admin",))
     assert settings.data.key == ("customer_id", "day")
     assert settings.data.sources == ("a file.csv",)
     assert settings.training.holdout_from == datetime(2025, 12, 31, 23, tzinfo=UTC)

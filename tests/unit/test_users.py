@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import pytest
 from hypothesis import given
@@ -242,3 +243,22 @@ def test_a_person_s_own_key_is_theirs_alone() -> None:
 def test_an_id_that_cannot_be_one_is_refused(engine: Engine, bad: str) -> None:
     with pytest.raises(UsageError, match="cannot be a user's id"):
         administration.add(engine, bad, Role.ADMIN, by=OS)
+
+
+def test_of_two_admins_who_remove_each_other_one_stays(engine: Engine, ann: str) -> None:
+    administration.add(engine, "bob", Role.ADMIN, by=ANN)
+    told: list[str] = []
+
+    def remove(by: Actor, other: str) -> None:
+        try:
+            administration.remove(engine, other, by=by)
+        except AccessError as error:
+            told.append(error.message)
+
+    both = [Thread(target=remove, args=pair) for pair in ((ANN, "bob"), (BOB, "ann"))]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert len(users(engine)) == 1
+    assert "is no admin" in told[0]

@@ -67,12 +67,10 @@ def list_approvals(options: argparse.Namespace) -> int:
 
     project = project_of(options)
     book = read_book(open_database(project), pinned_keys(project))
-    said: list[Signed] = [one for one in book.signed if options.model in (None, one.model)]
-    decision = (
-        _decided(project, _found(project, options.model), options.target)
-        if (options.model)
-        else None
-    )
+    found = _found(project, options.model) if options.model else None
+    # Another version of the same bytes is approved with them.
+    said: list[Signed] = [one for one in book.signed if found is None or one.digest == found.digest]
+    decision = _decided(project, found, options.target) if found else None
     if options.json:
         shown = {"statements": [_document(one) for one in said]}
         print_json(shown | ({"decision": _summary(decision)} if decision else {}))
