@@ -133,6 +133,16 @@ class LmdbRows:
                 if row is not None:
                     writing.put(places[i], row)
 
+    def delete(self, space: str, keys: Sequence[bytes]) -> int:
+        prefix, there = self._prefix(space), 0
+        with self._writing() as writing:
+            for place in (prefix + short(key) for key in keys):
+                if (row := writing.get(place)) is not None:
+                    # Zeros take its place in the page first: a deleted row's bytes would stay.
+                    writing.put(place, bytes(len(row)))
+                    there += writing.delete(place)
+        return there
+
     def drop(self, space: str) -> None:
         prefix = self._prefix(space)
         with self._writing() as writing:
