@@ -35,9 +35,10 @@ def holdings(project: Project, database: Engine, key: str, value: str) -> list[H
     found: list[Holding] = []
     if repository_folder(project.root) is not None:
         found += _in_versions(project, database, key, value)
+    named = {one.path for one in found if one.present}
     for file in _files(project):
         rows = count_rows_of(file.name, file, key, value)
-        if rows:
+        if rows and project.relative(file) not in named:
             found.append(Holding(project.relative(file), "", rows, present=True))
     return found
 
