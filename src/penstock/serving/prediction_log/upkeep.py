@@ -3,8 +3,7 @@
     python -m penstock.serving.prediction_log.upkeep FOLDER [--retention-days N] [--ship s3://…]
                                                             [--endpoint NAME]
 
-What expires is an entry of the ledger in the endpoint's state, where one is named; PENSTOCK_STATE_URL
-says where that is.
+Of a named endpoint, what expires is an entry of the ledger: in the state at PENSTOCK_STATE_URL.
 
 The gateway starts it every few minutes, in a process of its own at low priority. It may be killed
 at any time, and run beside itself.
