@@ -23,6 +23,7 @@ def erase(options: argparse.Namespace) -> int:
     from penstock.audit.payloads import expire
     from penstock.state.database import open_database
 
+    project = project_of(options)
     if bool(options.person) == options.expired:
         raise UsageError("a person, or --expired, is expected: one of them")
     if options.person and not options.reason:
@@ -31,7 +32,6 @@ def erase(options: argparse.Namespace) -> int:
         return _erase_everywhere(options)
     if options.unit:
         raise UsageError("--unit goes with KEY=VALUE", hint="such as customer_id=42")
-    project = project_of(options)
     book, by = Ledger(open_database(project)), present_actor()
     if options.person:
         done = erase_payloads(book, options.person, reason=options.reason, by=by)
