@@ -188,7 +188,7 @@ def _told(
 ) -> int | None:
     """The entry that says it; None where nothing was destroyed."""
     also: dict[str, Any] = dict(counts.numbers)
-    if journal.broken_off:
+    if journal.broken_off is not None:
         also["broken_off_before"] = journal.broken_off
     left = {
         "versions": sum(bool(one.revision) for one in held),
@@ -216,15 +216,14 @@ class _Journal:
     def __init__(self, project: Project, person: Person) -> None:
         name = hashlib.sha256(str(person).encode()).hexdigest()[:32]
         self._file: Path = project.folder / "erasing" / f"{name}.json"
-        self.broken_off: Mapping[str, int] = (
-            json.loads(self._file.read_bytes()) if self._file.is_file() else {}
-        )
+        self.broken_off: Mapping[str, int] | None = None
+        if self._file.is_file():
+            self.broken_off = json.loads(self._file.read_bytes())
 
     def begin(self, planned: Mapping[str, int]) -> None:
-        numbers = {name: count for name, count in planned.items() if count}
-        if numbers and not self.broken_off:
+        if self.broken_off is None:
             with written_whole(self._file) as part:
-                part.write_text(json.dumps(numbers))
+                part.write_text(json.dumps(planned))
 
     def end(self) -> None:
         self._file.unlink(missing_ok=True)

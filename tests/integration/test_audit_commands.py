@@ -206,10 +206,8 @@ def test_keys_are_shown_and_made(penstock: Penstock, root: Path) -> None:
     assert penstock("audit", "key", "--new")[1]["public"][0] == first
     wrote(engine_of(root), 1)
     penstock("audit", "checkpoint")
-    assert penstock("audit", "verify")[1]["checkpoints"] == [
-        4,
-        6,
-    ]  # the fifth tells of the key  # the older key's still
+    # The fifth entry tells of the new key; the older one's checkpoint still verifies.
+    assert penstock("audit", "verify")[1]["checkpoints"] == [4, 6]
     (root / ".penstock/keys/ledger.key").unlink()
     wrote(engine_of(root), 1)
     status, refused, _ = penstock("audit", "checkpoint")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, or_, text
+from sqlalchemy import Connection, Delete, Engine, bindparam, delete, or_, text
 
 from penstock.state.tables import first_events, outcomes
 
@@ -39,7 +40,7 @@ def forget(
             ),
             rows,
         )
-        unit = bindparam("unit_")
+        unit: Any = bindparam("unit_")
         told += _delete(
             connection,
             delete(outcomes).where(
@@ -58,5 +59,5 @@ def forget(
     return told, first
 
 
-def _delete(connection: Connection, statement: object, given: list[dict[str, str]]) -> int:
-    return sum(connection.execute(statement, one).rowcount for one in given)  # type: ignore[call-overload]
+def _delete(connection: Connection, statement: Delete, given: list[dict[str, str]]) -> int:
+    return sum(connection.execute(statement, one).rowcount for one in given)
