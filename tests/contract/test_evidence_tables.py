@@ -17,6 +17,7 @@ from penstock.errors import PenstockError
 from penstock.state import database as state
 from penstock.state import first_events, observations, outcomes, routes
 from penstock.state.first_events import EXPOSED, FirstEvent, Kind
+from penstock.state.forgetting import forget
 from penstock.state.observations import Observed, Summed, Total
 from penstock.state.outcomes import Outcome, Sums
 from penstock.state.tables import ledger
@@ -350,3 +351,31 @@ def test_a_place_in_a_stream_of_the_ledger_is_taken_once(database: Engine) -> No
 
 def test_a_conflict_is_an_error_that_a_user_may_see() -> None:
     assert issubclass(routes.StaleError, PenstockError)
+
+
+def test_what_is_known_of_one_person_is_forgotten(database: Engine) -> None:
+    def told(subject: str, event: str, unit: str) -> Outcome:
+        return Outcome("shop", subject, "label", event, unit, 1.0, None, 9, NOON, "", False)
+
+    mine, others = "a" * 16, "b" * 16
+    outcomes.write(
+        database,
+        [
+            told(f"{others}-1", "0", others),
+            told(f"{others}-1", "1", others),
+            told(mine, "order-7", mine),
+            told(others, "order-8", others),
+        ],
+    )
+    for unit, lasting in (("1" * 16, mine), ("2" * 16, others)):
+        first_events.write(
+            database, [FirstEvent("shop", "ro-1", 1, EXPOSED, "b", 9, "g", unit, lasting)]
+        )
+    things = {(f"{others}-1", 0), (f"{others}-9", 0)}
+    assert forget(database, "elsewhere", things, {mine}) == (0, 0)
+    assert forget(database, "shop", things, {mine}) == (2, 1)
+    assert forget(database, "shop", things, {mine}) == (0, 0)
+    with database.connect() as connection:
+        left = connection.execute(text("SELECT subject, event FROM outcomes ORDER BY event"))
+        assert left.all() == [(f"{others}-1", "1"), (others, "order-8")]
+        assert connection.execute(text("SELECT unit FROM first_events")).all() == [("2" * 16,)]

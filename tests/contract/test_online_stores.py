@@ -395,6 +395,18 @@ def test_a_deleted_view_is_gone_and_others_stay(store: FeatureStore) -> None:
     assert (answer["count"], answer["rain"]) == ([10], [None])
 
 
+def test_one_entity_is_forgotten_and_others_stay(store: FeatureStore) -> None:
+    filled(store)
+    online, view = store._get_provider().online_store, store.get_feature_view("trips")
+    assert online.forget(store.config, view, {"driver_id": 1}) == 1
+    assert online.forget(store.config, view, {"driver_id": 1}) == 0
+    answer = store.get_online_features(["trips:count"], {"driver_id": [1, 2]})
+    assert answer.to_dict()["count"] == [None, 20]
+    write(store, "trips", driver_id=[1], count=[11], rate=[0.5], note=["b"])
+    answer = store.get_online_features(["trips:count"], {"driver_id": [1, 2]})
+    assert answer.to_dict()["count"] == [11, 20]
+
+
 def test_features_may_come_and_go_without_losing_the_rest(store: FeatureStore) -> None:
     filled(store)
     fields = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from penstock.audit.notes import Checkpoint
 from penstock.cli.main import run
 from penstock.errors import IntegrityError, ResourceError, SettingsError
 from penstock.project import open_project
+from penstock.serving.prediction_log.reading import predictions
+from penstock.serving.prediction_log.rows import Encoder
+from penstock.serving.prediction_log.rows import Row as PredictionRow
 from penstock.state.database import open_database
 
 Penstock = Callable[..., tuple[int, Any, str]]
@@ -201,7 +206,8 @@ def test_keys_are_shown_and_made(penstock: Penstock, root: Path) -> None:
     assert penstock("audit", "key", "--new")[1]["public"][0] == first
     wrote(engine_of(root), 1)
     penstock("audit", "checkpoint")
-    assert penstock("audit", "verify")[1]["checkpoints"] == [4, 5]  # the older key's still
+    # The fifth entry tells of the new key; the older one's checkpoint still verifies.
+    assert penstock("audit", "verify")[1]["checkpoints"] == [4, 6]
     (root / ".penstock/keys/ledger.key").unlink()
     wrote(engine_of(root), 1)
     status, refused, _ = penstock("audit", "checkpoint")
@@ -286,3 +292,48 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     boto3.client("s3", endpoint_url=url).create_bucket(Bucket="anchors")
     yield "anchors"
     server.stop()
+
+
+KILLED = """
+import os, signal, sys
+from penstock import erasure
+from penstock.cli.main import run
+erasure.erase = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+run(sys.argv[1:])
+"""
+
+
+def test_a_person_is_erased_everywhere_though_the_command_was_killed(
+    penstock: Penstock, root: Path
+) -> None:
+    log = root / ".penstock" / "endpoints" / "staging" / "predictions"
+    (log / "segments").mkdir(parents=True)
+    made, text = Encoder("staging"), bytearray()
+    for number in (1, 2, 3):
+        who = {"customer_id": [number % 2]}
+        made.append(PredictionRow(number, f"p{number}", rows=1, entities=who), text)
+    (log / "segments" / "s1.jsonl").write_bytes(text)
+    (root / "data").mkdir(exist_ok=True)
+    (root / "data" / "asked.csv").write_text("customer_id,visits\n1,3\n2,4\n1,5\n")
+    words = ["audit", "erase", "customer_id=1", "--reason", "asked"]
+
+    penstock("audit", "hold", "case", "--reason", "court", "--actions", "prediction.")
+    assert penstock(*words, as_json=False)[0] == 1
+    assert list(log.glob("parquet/*")) == []  # nothing was touched
+    penstock("audit", "hold", "case", "--release", "--reason", "over")
+    command = [sys.executable, "-c", KILLED, *words, "--project", str(root)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+
+    status, done, _ = penstock(*words)
+    assert (status, done["destroyed"], done["open_rows"]) == (0, {}, 0)
+    assert [(one["path"], one["rows"]) for one in done["holdings"]] == [("data/asked.csv", 2)]
+    _, entry, _ = penstock("audit", "show", str(done["entry"]))
+    left = {"broken_off_before": {"predictions": 2}, "left": {"files": 1}}
+    assert entry["details"]["also"] == left
+    rows = predictions([log]).order("prediction_id").project("prediction_id, entities, erased")
+    assert rows.fetchall() == [
+        ("p1", None, True), ("p2", '{"customer_id":0}', None), ("p3", None, True),
+    ]  # fmt: skip
+    assert not list((root / ".penstock" / "erasing").iterdir())
+    assert penstock("audit", "erase", "customer_id=7", "--reason", "x", as_json=False)[0] == 2
+    assert penstock("audit", "verify")[0] == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +24,7 @@ import pytest
 import yaml
 
 from penstock.registry.loading import load_model
+from penstock.serving.prediction_log.reading import predictions
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "tests" / "projects" / "cdnow"
@@ -238,3 +240,50 @@ def test_a_changed_parameter_is_named(trial: Trial) -> None:
     assert {plan[name] for name in ("extract_data", "validate_data", "feature_engineering")} == {
         "cached"
     }
+
+
+def test_a_customer_is_erased_and_everything_else_stays(trial: Trial) -> None:
+    """Last: it ends the endpoint. 14,048 bought most; what they spent is nobody else's sum."""
+    trained = trial.record("train_model")
+    trial.penstock("predict", "customer_id=14048", "customer_id=2")
+    trial.penstock("predict", "customer_id=2")
+    trial.penstock("serve", "--stop")
+    others = "entities->>'customer_id' <> '14048'"
+    log = trial.folder / ".penstock" / "endpoints" / "staging" / "predictions"
+    before = predictions([log]).filter(others).order("arrived_at, row_index").fetchall()
+    asked = predictions([log]).filter("entities->>'customer_id' = '14048'").fetchall()
+    lifetime = pd.read_parquet(trial.folder / "data" / "features" / "lifetime.parquet")
+    spent = lifetime[lifetime.customer_id == 14048].amount_usd.iloc[-1]
+    texts = [repr(float(spent)).encode(), struct.pack("<d", spent), struct.pack(">d", spent)]
+    assert any(found_in(trial.folder / ".penstock" / "feast", text) for text in texts)
+
+    trial.penstock("audit", "hold", "case-7", "--reason", "court", "--person", "customer_id=14048")
+    trial.penstock("audit", "erase", "customer_id=14048", "--reason", "asked", status=1)
+    trial.penstock("audit", "hold", "case-7", "--release", "--reason", "over")
+    assert predictions([log]).filter(others).order("arrived_at, row_index").fetchall() == before
+    done = trial.penstock("audit", "erase", "customer_id=14048", "--reason", "request of 3 March")
+
+    assert done["destroyed"]["predictions"] == len(asked) >= 1
+    assert done["destroyed"]["online_rows"] == 2
+    assert (done["open_rows"], done["views_left"]) == (0, [])
+    after = predictions([log]).filter("erased IS NULL").order("arrived_at, row_index").fetchall()
+    assert after == before
+    entry = trial.penstock("audit", "show", str(done["entry"]))
+    assert entry["details"]["also"]["predictions"] == len(asked)
+    assert "14048" not in json.dumps(entry)
+    assert trial.penstock("audit", "verify")["holds"]
+    assert load_model(trial.folder / trained["path"], trained["digest"])
+    version, *files = done["holdings"]
+    assert (version["path"], version["rows"]) == ("data/purchases.parquet", 217)
+    assert version["revision"]
+    held = {trial.folder / one["path"] for one in files}
+    for text in texts:
+        assert found_in(trial.folder, text) <= held
+    trial.penstock("audit", "erase", "customer_id=14048", "--reason", "again")
+    assert trial.penstock("audit", "log")[0]["sequence"] == done["entry"]
+
+
+def found_in(folder: Path, text: bytes) -> set[Path]:
+    """The files with these bytes, but for DVC's own objects."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "dvc" not in str(path))
+    return {path for path in files if text in path.read_bytes()}

@@ -121,6 +121,7 @@ def test_a_request_is_logged_with_everything_that_is_known_of_it(tmp_path: Path)
             "queue_us": 3,
             "model_us": 4,
             "total_us": 11,
+            "erased": None,
         }
     ]
 

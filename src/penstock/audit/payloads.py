@@ -20,6 +20,7 @@ from penstock.audit.entries import Actor, Draft, moment_text, read
 from penstock.audit.holds import PLACED, RELEASED, Hold, standing
 from penstock.audit.ledger import Ledger, Page
 from penstock.errors import ConflictError, IntegrityError, UsageError
+from penstock.state.forgetting import overwrite_deleted
 from penstock.state.tables import ledger, ledger_payloads
 
 ERASED = "audit.erased"
@@ -60,11 +61,13 @@ def erase(
     by: Actor,
     request_id: str = "",
     also: Mapping[str, Any] | None = None,
+    elsewhere: Sequence[str] = (),
 ) -> Forgotten:
     """Forgets all that the ledger keeps about a person.
 
-    `also` is told in the entry: what the caller destroyed elsewhere, in numbers and without names.
-    Raises `UsageError` where nothing is kept, `ConflictError` while a hold stands.
+    `also` is told in the entry: what the caller destroyed `elsewhere`, in numbers and without
+    names; whether that is allowed says `require_erasable`, beforehand. Raises `UsageError` where
+    nothing is kept, `ConflictError` while a hold stands.
     """
     with book.page() as page:
         rows = _rows(page, person=person)
@@ -72,12 +75,7 @@ def erase(
             raise UsageError(
                 "nothing is kept about that person", hint="the id must be exactly as it was given"
             )
-        for hold in _holds(page):
-            if _covers(page, hold, rows, person):
-                raise ConflictError(
-                    f"nothing about that person can be erased: the hold {hold.name} stands",
-                    hint=f"penstock audit hold {hold.name} --release, when it is over",
-                )
+        _refuse_held(page, rows, person, elsewhere)
         draft = Draft(
             by=by,
             action=ERASED,
@@ -89,6 +87,15 @@ def erase(
         forgotten = _forget(page, rows, draft)
     _leave_no_trace(book)
     return forgotten
+
+
+def require_erasable(book: Ledger, person: str, elsewhere: Sequence[str] = ()) -> None:
+    """Raises `ConflictError` while a hold stands over anything about a person.
+
+    `elsewhere` names what is kept outside of the ledger, as actions: "prediction.logged".
+    """
+    with book.page() as page:
+        _refuse_held(page, _rows(page, person=person), person, elsewhere)
 
 
 def expire(
@@ -171,12 +178,26 @@ def _holds(page: Page) -> list[Hold]:
     return standing(page.entries((PLACED, RELEASED)))
 
 
-def _covers(page: Page, hold: Hold, rows: Sequence[Any], person: str) -> bool:
+def _refuse_held(
+    page: Page, rows: Sequence[Any], person: str, elsewhere: Sequence[str] = ()
+) -> None:
+    for hold in _holds(page):
+        if _covers(page, hold, rows, person, elsewhere):
+            raise ConflictError(
+                f"nothing about that person can be erased: the hold {hold.name} stands",
+                hint=f"penstock audit hold {hold.name} --release, when it is over",
+            )
+
+
+def _covers(
+    page: Page, hold: Hold, rows: Sequence[Any], person: str, elsewhere: Sequence[str] = ()
+) -> bool:
     if hold.about_person:
         query = select(ledger_payloads.c.person).where(ledger_payloads.c.sequence == hold.placed)
         if page.connection.execute(query).scalar() != person:
             return False
-    return any(row.action.startswith(hold.actions) for row in rows) or not rows
+    actions = [*(row.action for row in rows), *elsewhere]
+    return any(action.startswith(hold.actions) for action in actions) or not actions
 
 
 def _span(retention: Mapping[str, timedelta], action: str) -> timedelta | None:
@@ -190,8 +211,7 @@ def _told(rows: Sequence[Any], also: Mapping[str, Any] | None) -> dict[str, Any]
 
 
 def _forget(page: Page, rows: Sequence[Any], draft: Draft, held: int = 0) -> Forgotten:
-    if page.connection.dialect.name == "sqlite":
-        page.connection.execute(text("PRAGMA secure_delete=ON"))  # overwritten, not only let go
+    overwrite_deleted(page.connection)
     numbers = tuple(row.sequence for row in rows)
     for number in numbers:
         page.connection.execute(delete(ledger_payloads).where(ledger_payloads.c.sequence == number))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def key(options: argparse.Namespace) -> int:
     keys = LedgerKeys.of(project)
     if options.new:
         keys.new(origin_of(project.settings.project.name))
+        recorded(project, "audit.key_made", str(keys.trusted()[-1]))
     found = keys.trusted()
     if options.json:
         print_json({"public": [str(one) for one in found], "file": str(keys.public)})

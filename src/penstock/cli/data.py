@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ Progress = Callable[..., None]
 def add(options: argparse.Namespace) -> int:
     from penstock.data.workspace import add
 
+    project = project_of(options)
     with progress_of(options) as progress:
-        added = add(project_of(options), options.path, progress)
+        added = add(project, options.path, progress)
+    for one in added:
+        if one.changed:
+            recorded(project, "data.added", one.path, md5=one.revision, files=one.files)
     if options.json:
         print_json([asdict(one) for one in added])
         return 0
@@ -40,10 +45,11 @@ def push(options: argparse.Namespace) -> int:
     from penstock.data.transfers import push
 
     _require_jobs(options.jobs)
+    project = project_of(options)
     with progress_of(options) as progress:
-        done = push(
-            project_of(options), options.path, progress, remote=options.remote, jobs=options.jobs
-        )
+        done = push(project, options.path, progress, remote=options.remote, jobs=options.jobs)
+    if done.pushed:
+        recorded(project, "data.pushed", done.remote, objects=done.pushed, bytes=done.bytes)
     if options.json:
         print_json(asdict(done))
     else:
@@ -91,6 +97,8 @@ def checkout(options: argparse.Namespace) -> int:
             options.path,
             force=options.force,
         )
+    for one in done.moved:
+        recorded(project, "data.checked_out", one.path, before=one.before, after=one.after)
     if options.json:
         print_json(asdict(done))
         return 0
@@ -121,6 +129,15 @@ def collect(options: argparse.Namespace) -> int:
             remote=options.remote,
             delete=options.yes,
             shared=options.shared,
+        )
+    if done.deleted and (done.objects or done.remote_objects):
+        recorded(
+            project,
+            "data.collected",
+            "cache",
+            objects=done.objects,
+            bytes=done.bytes,
+            remote_objects=done.remote_objects,
         )
     if options.json:
         print_json(asdict(done))

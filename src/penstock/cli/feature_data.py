@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 from penstock.setting_types import in_utc, parse_duration
 
@@ -35,8 +36,9 @@ def materialize(options: argparse.Namespace) -> int:
     end = _time(options.end) if options.end else datetime.now(UTC)
     start = _time(options.start) if options.start else None
     every = _every(options.every) if options.every is not None else None
+    project = project_of(options)
     done = backfill(
-        project_of(options),
+        project,
         start,
         end,
         every,
@@ -44,6 +46,15 @@ def materialize(options: argparse.Namespace) -> int:
         again=options.force,
         quiet=options.json,
     )
+    for view in sorted({interval.view for interval in done}):
+        spans = [interval for interval in done if interval.view == view]
+        recorded(
+            project,
+            "features.materialised",
+            view,
+            since=min(one.start for one in spans).isoformat(),
+            until=max(one.end for one in spans).isoformat(),
+        )
     if options.json:
         print_json([interval._asdict() for interval in done])
     else:
@@ -55,7 +66,9 @@ def push(options: argparse.Namespace) -> int:
     from penstock.features.pushing import push_rows
     from penstock.frames.convert import read_rows
 
-    count = push_rows(project_of(options), options.source, read_rows(Path(options.rows)))
+    project = project_of(options)
+    count = push_rows(project, options.source, read_rows(Path(options.rows)))
+    recorded(project, "features.pushed", options.source, rows=count)
     if options.json:
         print_json({"pushed": count})
     else:

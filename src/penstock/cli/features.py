@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import moment, print_json, table
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 from penstock.project import Project
 
@@ -85,6 +86,9 @@ def apply_features(options: argparse.Namespace) -> int:
             hint="give the new meaning a new name, or apply with --yes and train again",
         )
     apply(store, project, found)
+    if changed:
+        told = [f"{one.view}.{one.feature} {one.kind}" for one in changed]
+        recorded(project, "features.applied", store.project, changes=told)
     if options.json:
         print_json([vars(change) | {"breaks": change.breaks} for change in changed])
     else:

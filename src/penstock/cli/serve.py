@@ -6,6 +6,7 @@ import argparse
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
+from penstock.cli.recording import recorded
 from penstock.errors import ServingError
 
 
@@ -17,6 +18,8 @@ def serve(options: argparse.Namespace) -> int:
     if options.stop:
         was = endpoint.status(folder)
         endpoint.stop(folder)
+        if was.state != "stopped":
+            recorded(project, "endpoint.stopped", options.endpoint, release=was.live)
         if options.json:
             print_json({"endpoint": options.endpoint, "was": was.state, "state": "stopped"})
         else:
@@ -37,5 +40,6 @@ def serve(options: argparse.Namespace) -> int:
             f"the endpoint is served already, by process {running.pid} at {running.url}",
             hint="`penstock serve --stop` ends it",
         )
+    recorded(project, "endpoint.started", options.endpoint)
     endpoint.serve(place, settings)
     return 0

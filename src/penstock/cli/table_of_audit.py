@@ -97,14 +97,28 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "audit erase",
-        "Destroy what is kept beside the ledger about a person, or what has expired",
+        "Destroy what is kept about a person, or what has expired beside the ledger",
         "penstock.cli.audit_payloads:erase",
         (
-            Option("person", metavar="PERSON", nargs="?", help="the id that it was given under"),
+            Option(
+                "person",
+                metavar="PERSON",
+                nargs="?",
+                help="customer_id=42: everywhere; another id: only beside the ledger",
+            ),
+            Option(
+                "--unit",
+                action="append",
+                default=[],
+                metavar="UNIT",
+                help="that their requests were routed by, where it is not the key; may be repeated",
+            ),
             Option("--expired", action="store_true", help="by [audit] retention"),
             REASON,
         ),
-        "The entries stay and still verify; they tell nothing of what was beside them.",
+        "Predictions, feedback, online features, and what is beside the ledger, whose entries stay "
+        "and still verify. Versions of the data that hold rows of theirs are named. Done again, it "
+        "finishes what was broken off.",
         permission=Permission.ADMINISTER,
     ),
     Command(

@@ -46,6 +46,21 @@ def count_rows(name: str, place: Path) -> int | None:
         return None if base is None else _one(base, "SELECT count(*) FROM a")
 
 
+def count_rows_of(name: str, place: Path, column: str, value: str) -> int | None:
+    """The rows of a Parquet or CSV file that have a value in a column, given as text.
+
+    None where there is no such column, or the file cannot be read.
+    """
+    if not name.endswith(TABULAR):
+        return None
+    with _views(name, {"a": place}) as base:
+        if base is None or column not in _columns(base, "a"):
+            return None
+        as_text = f"{_q(column)}::VARCHAR"  # 123.0 is 123: beside nulls, pandas makes floats
+        query = f"SELECT count(*) FROM a WHERE {as_text} IN ($1, $1 || '.0')"
+        return int(base.execute(query, [value]).fetchall()[0][0])
+
+
 def difference(
     name: str, before: Path, after: Path, key: Sequence[str] = ()
 ) -> TableDifference | None:

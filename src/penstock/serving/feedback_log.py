@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import threading
@@ -89,6 +90,7 @@ class FeedbackLog:
         day = f"{now:%Y-%m-%d}"
         if day != self._day or self._file is None:
             self._begin(day)
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # who erases lines waits: see `blanking`
         before = os.fstat(self._file).st_size
         try:
             if os.write(self._file, lines) < len(lines):
@@ -101,6 +103,9 @@ class FeedbackLog:
             if before:
                 self._end()
             raise
+        finally:
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _begin(self, day: str) -> None:
         self._end()

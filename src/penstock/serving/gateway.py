@@ -181,7 +181,7 @@ class Gateway:
         watcher.add_done_callback(lambda _: self._stopping.set())  # one that sees nothing must end
         background = [self._sweep(), self._keep_saying(), self._keep_measuring()]
         if lead:
-            background.append(keep_up(self._folder.predictions, self._config.settings))
+            background.append(keep_up(self._folder.predictions, self._config))
         others = [asyncio.create_task(one) for one in background]
         limit = self._config.settings.request_timeout.total_seconds()
         try:

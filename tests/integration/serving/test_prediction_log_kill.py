@@ -5,6 +5,7 @@ Readers and compactions work beside it meanwhile.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,13 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from penstock.errors import ResourceError, SettingsError
 from penstock.serving.prediction_log.compaction import compact
+from penstock.serving.prediction_log.erasing import Whose, without
 from penstock.serving.prediction_log.reading import predictions
 from penstock.serving.prediction_log.rows import Row
 from penstock.serving.prediction_log.segments import LogFolder
+from penstock.serving.prediction_log.shipped_erasing import erase_shipped, find_shipped
 from penstock.serving.prediction_log.shipping import ship
 from penstock.serving.prediction_log.writer import LogWriter
 
@@ -235,6 +239,28 @@ def test_what_was_not_shipped_whole_is_shipped_again(tmp_path: Path, object_stor
     client.put_object(Bucket="logs", Key=next(iter(before)), Body=b"half")
     ship(tmp_path, "s3://logs", endpoint_url=object_store, region="us-east-1")
     assert objects(object_store) == before
+
+
+def test_shipped_parts_are_erased_though_they_expired_here(
+    tmp_path: Path, object_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter(tmp_path, "production", fsync_interval=0.001)
+    for number in (1, 2):
+        writer.append(Row(number, f"p{number}", rows=1, entities={"customer_id": [number]}))
+    writer.close()
+    compact(tmp_path)
+    ship(tmp_path, "s3://logs/penstock", endpoint_url=object_store, region="us-east-1")
+    before = {name: pq.read_table(io.BytesIO(data)) for name, data in objects(object_store).items()}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", object_store)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    whose = Whose("customer_id", "2")
+    shipped = find_shipped("s3://logs/penstock", "production", whose)
+    assert (shipped.things, len(shipped.objects)) == ({("p2", 0)}, 1)
+    assert find_shipped("s3://logs/penstock", "staging", whose).things == set()
+    erase_shipped(shipped, whose)
+    assert find_shipped("s3://logs/penstock", "production", whose).objects == ()
+    ((name, data),) = objects(object_store).items()
+    assert pq.read_table(io.BytesIO(data)).equals(without(before[name], whose))
 
 
 def test_a_place_that_cannot_be_shipped_to_is_named(tmp_path: Path, object_store: str) -> None:

@@ -28,6 +28,10 @@ class RowStore(Protocol):
         """
         ...
 
+    def delete(self, space: str, keys: Sequence[bytes]) -> int:
+        """Deletes the rows of some keys; how many were there."""
+        ...
+
     def drop(self, space: str) -> None:
         """Deletes all rows and the note of a space."""
         ...

@@ -132,6 +132,17 @@ class DynamoDBRows:
                 return False
         return True
 
+    def delete(self, space: str, keys: Sequence[bytes]) -> int:
+        gone = 0
+        with self._asking(), contextlib.suppress(self._client.exceptions.ResourceNotFoundException):
+            for key in keys:
+                name = {"id": {"B": _id(space, key)}}
+                was = self._client.delete_item(
+                    TableName=self._table, Key=name, ReturnValues="ALL_OLD"
+                )
+                gone += "Attributes" in was
+        return gone
+
     def drop(self, space: str) -> None:
         """Reads through the whole table, as DynamoDB has no shorter way."""
         with self._asking(), contextlib.suppress(self._client.exceptions.ResourceNotFoundException):

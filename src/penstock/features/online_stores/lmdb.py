@@ -34,6 +34,10 @@ MAX_READERS = 1024
 LONGEST_KEY = 511 - 16  # LMDB's own limit, less what leads each key
 NOTES = bytes(16)  # leads the keys of notes
 
+FILLING = "~filling"  # the space of zeros that overwrite free pages
+PAGE_HEADER = 16  # bytes
+FEWEST_FILLED, MOST_FILLED = 32, 4096  # pages of one transaction
+
 MOST_OPENED = 64  # files of one process, for whose maps there is not address space without end
 LOOKED_AFTER = 0.1  # seconds that a reader may take an opened file for the one in the folder
 
@@ -132,6 +136,39 @@ class LmdbRows:
             for i, row in zip(order, combine(order, old), strict=True):
                 if row is not None:
                     writing.put(places[i], row)
+
+    def delete(self, space: str, keys: Sequence[bytes]) -> int:
+        prefix, there = self._prefix(space), 0
+        with self._writing() as writing:
+            for place in (prefix + short(key) for key in keys):
+                if (row := writing.get(place)) is not None:
+                    # Zeros take its place in the page first: a deleted row's bytes would stay.
+                    writing.put(place, bytes(len(row)))
+                    there += writing.delete(place)
+        if there:
+            self._overwrite_free_pages()
+        return there
+
+    def _overwrite_free_pages(self) -> None:
+        """LMDB writes to new pages and frees the old, with whatever they hold.
+
+        Zeros of a page each take them, until the file has to grow for more; then they go. What a
+        transaction frees, the next but one may take.
+        """
+        prefix, number, count = self._prefix(FILLING), 0, FEWEST_FILLED
+        while True:
+            environment = self._environment()
+            before = environment.info()["last_pgno"]
+            with self._writing() as writing:
+                page = bytes(environment.stat()["psize"] - PAGE_HEADER)
+                for _ in range(count):
+                    writing.put(prefix + number.to_bytes(8), page)
+                    number += 1
+            grown = environment.info()["last_pgno"] - before
+            if number >= 3 * FEWEST_FILLED and grown >= count:
+                break
+            count = min(count * 2, MOST_FILLED)
+        self.drop(FILLING)
 
     def drop(self, space: str) -> None:
         prefix = self._prefix(space)

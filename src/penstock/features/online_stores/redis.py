@@ -128,6 +128,11 @@ class RedisRows:
                 lost += [part[place][0] for place in missed]
             left = lost
 
+    def delete(self, space: str, keys: Sequence[bytes]) -> int:
+        names = [self._prefix(space) + key for key in keys]
+        with self._asking():
+            return int(self._client.unlink(*names)) if names else 0
+
     def drop(self, space: str) -> None:
         pattern = re.sub(rb"([\\*?\[\]^-])", rb"\\\1", self._prefix(space)) + b"*"
         with self._asking():

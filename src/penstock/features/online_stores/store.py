@@ -213,6 +213,15 @@ class PackedOnlineStore(OnlineStore):
             source = definition.source
             self.write_latest(config, view, table, source.timestamp, source.created)
 
+    def forget(self, config: RepoConfig, view: Any, entity: Mapping[str, Any]) -> int:
+        """Deletes the row of one entity, named by all join keys of the view; how many there were.
+
+        What is materialised or pushed later counts anew.
+        """
+        layout = layout_of(config.project, view)
+        keys = layout.codec.encode([[entity[name]] for name in layout.codec.names], 1)
+        return self._rows(config).delete(layout.space, [key for key in keys if key is not None])
+
     # What is covered
 
     def filling(

@@ -7,6 +7,7 @@
     compaction  finished segments → Parquet, by date and endpoint
     reading     Parquet and segments as one DuckDB relation
     retention   old partitions are deleted
+    erasing     what is known of one person is destroyed
     shipping    Parquet files to object storage
 
 The folder of an endpoint's log holds `segments/NAME.jsonl`, which may be open, and

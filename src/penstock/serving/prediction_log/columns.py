@@ -20,6 +20,8 @@ def _type_of(name: str) -> pa.DataType:
         return pa.timestamp("us", "UTC")
     if name == "output":
         return pa.list_(pa.float64())
+    if name == "erased":
+        return pa.bool_()
     if name in NUMBERS:
         return pa.int32()
     return pa.int64() if name in TIMES else pa.string()
@@ -35,6 +37,8 @@ def table_of(lines: Sequence[Line]) -> pa.Table:
 
 def _column(name: str, lines: Sequence[Line]) -> pa.Array:
     values: list[Any] = [getattr(line, name) for line in lines]
+    if name == "erased":
+        return pa.nulls(len(values), pa.bool_())
     if name in OBJECTS:
         values = [_text(value) for value in values]
     return pa.array(values, SCHEMA.field(name).type)

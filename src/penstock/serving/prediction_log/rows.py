@@ -96,6 +96,8 @@ class Line(msgspec.Struct, gc=False):
     queue_us: int = 0
     model_us: int = 0
     total_us: int = 0
+    # Whether values, keys and unit were destroyed. Set in Parquet only: a line is never changed.
+    erased: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Names(msgspec.Struct, frozen=True):

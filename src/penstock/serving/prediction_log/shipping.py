@@ -37,7 +37,7 @@ def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str 
 
     Raises `SettingsError` for a destination that is none, and `ResourceError`.
     """
-    bucket, prefix = _parse(destination)
+    bucket, prefix = parse_destination(destination)
     log = LogFolder(folder)
     open_segments = {segment.stem for segment in log.list_segments()}
     finished = [file for file in log.list_parquet() if file.stem not in open_segments]
@@ -45,7 +45,7 @@ def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str 
     total = 0
     try:
         store = open_s3(endpoint_url, region)
-        there = _sizes(store, "/".join(part for part in (bucket, prefix) if part))
+        there = sizes(store, "/".join(part for part in (bucket, prefix) if part))
         for file in finished:
             name = file.relative_to(log.parquet).as_posix()
             target = "/".join(part for part in (bucket, prefix, name) if part)
@@ -62,7 +62,8 @@ def ship(folder: Path, destination: str, *, endpoint_url: str = "", region: str 
     return Shipped(tuple(sent), total, len(finished) - len(sent))
 
 
-def _parse(destination: str) -> tuple[str, str]:
+def parse_destination(destination: str) -> tuple[str, str]:
+    """Bucket and prefix. Raises `SettingsError`."""
     parts = urlsplit(destination)
     if parts.scheme != "s3" or not parts.netloc:
         raise SettingsError(
@@ -72,7 +73,8 @@ def _parse(destination: str) -> tuple[str, str]:
     return parts.netloc, parts.path.strip("/")
 
 
-def _sizes(store: Any, base: str) -> dict[str, int]:
+def sizes(store: Any, base: str) -> dict[str, int]:
+    """In bytes, of all objects below a path, by bucket/key."""
     found = store.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
     return {info.path: info.size for info in found if info.type == fs.FileType.File}
 

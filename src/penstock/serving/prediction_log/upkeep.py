@@ -1,6 +1,9 @@
 """Keeps a prediction log in order: finished segments become Parquet, are shipped, and expire.
 
     python -m penstock.serving.prediction_log.upkeep FOLDER [--retention-days N] [--ship s3://…]
+                                                            [--endpoint NAME]
+
+Of a named endpoint, what expires is an entry of the ledger: in the state at PENSTOCK_STATE_URL.
 
 The gateway starts it every few minutes, in a process of its own at low priority. It may be killed
 at any time, and run beside itself.
@@ -17,22 +20,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from penstock.errors import PenstockError
-from penstock.settings import ServingSettings
+from penstock.serving.config import GatewayConfig
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 300.0  # seconds
+STATE = "PENSTOCK_STATE_URL"  # by the environment: it may have a password
 
 
-async def keep_up(folder: Path, settings: ServingSettings) -> None:
+async def keep_up(folder: Path, config: GatewayConfig) -> None:
     """Runs the upkeep every INTERVAL seconds until it is cancelled; on the gateway's loop."""
+    settings = config.settings
     days = settings.log_retention.days
     command = [sys.executable, "-m", __name__, str(folder), "--retention-days", str(days)]
+    command += ["--endpoint", config.endpoint]
     if settings.log_ship:
         command += ["--ship", settings.log_ship]
     while True:
         await asyncio.sleep(INTERVAL)
-        process = await asyncio.create_subprocess_exec(*command)
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, STATE: config.state}
+        )
         try:
             await process.wait()
         except asyncio.CancelledError:
@@ -40,17 +48,23 @@ async def keep_up(folder: Path, settings: ServingSettings) -> None:
             raise
 
 
-def upkeep(folder: Path, retention_days: int, destination: str) -> None:
+def upkeep(folder: Path, retention_days: int, destination: str, endpoint: str = "") -> None:
     """One round. Raises `PenstockError`; what was done stays done."""
+    from penstock.audit.ledger import Ledger
     from penstock.serving.prediction_log.compaction import compact
     from penstock.serving.prediction_log.retention import delete_expired
     from penstock.serving.prediction_log.shipping import ship
+    from penstock.state.database import open_state
 
     compact(folder)
     if destination:
         ship(folder, destination)
     if retention_days:
-        delete_expired(folder, retention_days, datetime.now(UTC).date())
+        gone = delete_expired(folder, retention_days, datetime.now(UTC).date())
+        if gone and endpoint:
+            told = {"dates": [str(day) for day in gone], "retention": f"{retention_days}d"}
+            engine = open_state(os.environ.get(STATE, ""), folder.absolute().parent)
+            Ledger(engine).append("prediction.expired", endpoint, digest="", details=told)
 
 
 def main() -> None:
@@ -59,11 +73,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--retention-days", type=int, default=0, help="0 keeps all")
     parser.add_argument("--ship", default="", help="s3://bucket/prefix")
+    parser.add_argument("--endpoint", default="", help="whose predictions these are")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.nice(10)
     try:
-        upkeep(options.folder, options.retention_days, options.ship)
+        upkeep(options.folder, options.retention_days, options.ship, options.endpoint)
     except PenstockError as error:
         raise SystemExit(f"the prediction log: {error.message} {error.hint}") from error
 
