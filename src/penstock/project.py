@@ -86,8 +86,15 @@ class Project:
             ) from error
 
 
-def open_project(folder: Path | None = None, environment: str | None = None) -> Project:
-    """Opens the project in `folder`, or in the nearest folder above that has a penstock.toml."""
+def open_project(
+    folder: Path | None = None,
+    environment: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Project:
+    """Opens the project in `folder`, or in the nearest folder above that has a penstock.toml.
+
+    `variables` stand for those of this process.
+    """
     start = Path(folder or os.environ.get("PENSTOCK_PROJECT") or ".").resolve()
     root = _root_above(start) if folder is None else start
     if root is None or not (root / SETTINGS_FILE).is_file():
@@ -100,7 +107,9 @@ def open_project(folder: Path | None = None, environment: str | None = None) -> 
     return Project(
         root=root,
         environment=environment,
-        settings=load_settings(root / SETTINGS_FILE, environment, os.environ),
+        settings=load_settings(
+            root / SETTINGS_FILE, environment, os.environ if variables is None else variables
+        ),
         params=_read_params(root / "params.yaml"),
         digests=DigestMemory(root / ".penstock" / "digests.json"),
     )

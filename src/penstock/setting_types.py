@@ -12,8 +12,8 @@ UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d"
 
 
 def parse_duration(value: Any) -> Any:
-    """ "90s" -> timedelta(seconds=90). Anything but text is left to pydantic."""
-    if not isinstance(value, str):
+    """ "90s" -> timedelta(seconds=90). ISO 8601, and anything but text, is left to pydantic."""
+    if not isinstance(value, str) or value.startswith("P"):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
     if match is None:

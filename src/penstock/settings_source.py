@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.errors import SettingsError
+from penstock.setting_types import duration_text
 from penstock.settings import Settings
 
 ENVIRONMENTS = ("dev", "staging", "production")
@@ -51,6 +54,20 @@ def load_settings(file: Path, environment: str, variables: Mapping[str, str]) ->
         names = {path: name for path, (name, _) in from_variables.items()}
         place = _Place(file, text, environment, overlays.get(environment, {}), names)
         raise SettingsError(_explain(error.errors(), place)) from None
+
+
+def as_variables(settings: Settings, base: Settings, sections: Collection[str]) -> dict[str, str]:
+    """The `PENSTOCK_…` variables that make `settings` of `base`, as far as some sections go."""
+    found: dict[str, str] = {}
+    for path, name, _ in _leaves(Settings):
+        value, other = (reduce(getattr, path, one) for one in (settings, base))
+        if path[0] not in sections or value == other or isinstance(value, SecretStr):
+            continue
+        if isinstance(value, dict):
+            found |= {f"{name}_{key.upper()}": _as_text(one) for key, one in value.items()}
+        else:
+            found[name] = _as_text(value)
+    return found
 
 
 def line_of(text: str, path: Keys) -> int:
@@ -169,6 +186,17 @@ def _typed(raw: str, annotation: Any) -> Any:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         return raw
+
+
+def _as_text(value: Any) -> str:
+    """The inverse of `_typed`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _lookup(values: Any, path: Keys) -> Any:

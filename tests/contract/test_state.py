@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from penstock.audit.approvals import approve, champion_label, record_champion
+from penstock.audit.approvals import approve
 from penstock.audit.ledger import Ledger
 from penstock.errors import PenstockError, ResourceError
 from penstock.project import Project, open_project
 from penstock.records import IntegrationReport, from_json, to_json
+from penstock.registry.champions import Champion, champion_label, crown
 from penstock.state import database as state
 from penstock.state.cache import CacheEntry, StepCache
 from penstock.state.database import open_database
@@ -391,7 +392,8 @@ class TestLedger:
         approve(database, "shop@9", digest="d", target="production", meaning="good")
         assert champion_label(database) == "none"  # to be approved is not to serve
         for label in ("shop@2", "shop@3", "shop@1"):
-            record_champion(database, label, digest="d", reason="it passed", actor="ro-1")
+            with Ledger(database).page() as page:
+                crown(page, Champion(label, "d"), reason="it passed", actor="ro-1")
         assert champion_label(database) == "shop@1"
 
 

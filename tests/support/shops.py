@@ -199,8 +199,9 @@ class Shop:
         _deployed(self.engine, one.label, one.digest, path, source, **arguments)
 
     def champion(self) -> str:
-        found = versions.champion(self.project)
-        return found.label if found else ""
+        """By MLflow's alias."""
+        found = versions.versions(self.project)
+        return next((one.label for one in found if "champion" in one.aliases), "")
 
     # Rollouts.
 

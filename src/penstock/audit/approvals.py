@@ -1,4 +1,4 @@
-"""Who let which model version go to production, and which one is the champion: folds of entries."""
+"""Who let which model version go to production: a fold of entries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from sqlalchemy import Engine
 from penstock.audit.ledger import Entry, Ledger
 
 APPROVED = "model.approved"
-PROMOTED = "model.promoted"
 
 
 def approve(engine: Engine, label: str, *, digest: str, target: str, meaning: str) -> int:
@@ -19,27 +18,3 @@ def approve(engine: Engine, label: str, *, digest: str, target: str, meaning: st
 
 def approvals(engine: Engine) -> list[Entry]:
     return Ledger(engine).entries(APPROVED)
-
-
-def record_champion(
-    engine: Engine, label: str, *, digest: str, reason: str, actor: str, occasion: str = ""
-) -> int:
-    """Records that a version is the champion from now on; returns the entry's number.
-
-    Of one `occasion`, it is recorded once: raises `ConflictError` where it was.
-    """
-    return Ledger(engine).append(
-        PROMOTED,
-        label,
-        digest=digest,
-        reason=reason,
-        actor=actor,
-        stream=occasion,
-        position=1 if occasion else None,
-    )
-
-
-def champion_label(engine: Engine) -> str:
-    """name@version of the champion, "none" before the first."""
-    found = Ledger(engine).entries(PROMOTED)
-    return found[-1].subject if found else "none"

@@ -54,6 +54,7 @@ def doctor(options: argparse.Namespace) -> int:
             _git,
             _state,
             _port,
+            _aliases,
         )
         findings += [_guarded(look, project) for look in looks]
     healthy = all(finding.ok for finding in findings)
@@ -144,3 +145,15 @@ def _port(project: Project) -> Finding:
             seen = f"{settings.host}:{settings.port}: {error.strerror}"
             return Finding("staging", False, seen, "set [serving] port or PENSTOCK_SERVING_PORT")
     return Finding("staging", True, f"port {settings.port} is free")
+
+
+def _aliases(project: Project) -> Finding:
+    """Whether somebody changed in MLflow what the ledger says."""
+    from penstock.registry.aliases import strays
+    from penstock.registry.champions import champion_label
+    from penstock.state.database import open_database
+
+    engine = open_database(project)
+    wrong = strays(project, engine)
+    seen = "; ".join(map(str, wrong)) or f"as the ledger says: champion {champion_label(engine)}"
+    return Finding("aliases", not wrong, seen, "penstock models promote --mend")

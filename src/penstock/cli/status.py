@@ -27,7 +27,8 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _collect(project: Project) -> dict[str, Any]:
-    from penstock.audit.approvals import approvals, champion_label
+    from penstock.audit.approvals import approvals
+    from penstock.registry.champions import champion_label
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
     from penstock.state import rollouts

@@ -6,6 +6,7 @@ from penstock.cli.command import Command, Option
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
+from penstock.cli.table_of_releases import RELEASE_COMMANDS, VERSION_COMMANDS
 from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
 from penstock.cli.table_of_signatures import SIGNATURE_COMMANDS
 
@@ -176,6 +177,8 @@ COMMANDS: tuple[Command, ...] = (
         ),
         "Later models must be no worse than the champion.",
     ),
+    *VERSION_COMMANDS,
+    *RELEASE_COMMANDS,
     Command(
         "serve",
         "Serve an endpoint in the foreground, or stop the one in the background",

@@ -73,14 +73,15 @@ def prepared_store(project: Project) -> Any:
     return open_store(project.root)
 
 
-def apply(store: Any, project: Project, found: Compiled) -> None:
+def apply(store: Any, project: Project, found: Compiled, *, keep_others: bool = False) -> None:
     """Makes Feast's registry say what is declared now.
 
-    In a repository of the project's own nothing is ever removed: others may use it.
+    In a repository of the project's own nothing is ever removed: others may use it. Nor anywhere
+    with `keep_others`.
     """
     _write_queries(project.root, found)
     gone: list[Any] = []
-    if repository(project.root) != project.root:
+    if repository(project.root) != project.root and not keep_others:
         names = {(type(o).__name__, o.name) for o in found.objects}
         there = [*store.list_feature_services(), *store.list_all_feature_views()]
         gone = [o for o in there if (type(o).__name__, o.name) not in names]

@@ -150,7 +150,10 @@ class _Run:
         while True:
             attempt += 1
             try:
-                prepared = prepare(self.plan, step, self.project, self.records, self.database)
+                asked = self.identity.asked_as_of
+                prepared = prepare(
+                    self.plan, step, self.project, self.records, self.database, asked
+                )
                 record = cached(prepared, self.project, self.database)
                 status = "cached" if record is not None else "succeeded"
                 if record is None:

@@ -20,7 +20,6 @@ from filelock import FileLock
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import champion_label
 from penstock.errors import GateFailed, IntegrityError, StepError
 from penstock.pipeline.context import Progress, StepContext
 from penstock.pipeline.failures import translated
@@ -28,6 +27,7 @@ from penstock.pipeline.inputs import Inputs, inputs_of, key_of
 from penstock.pipeline.plan import Plan, Step
 from penstock.project import Project
 from penstock.records import GateReport, Record, Release, from_json, to_json
+from penstock.registry.champions import champion_label
 from penstock.state.cache import CacheEntry, StepCache
 
 

@@ -92,7 +92,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         name="register_model",
         function=f"{STEPS}.register_model:register_model",
         after=("evaluate_model",),
-        takes=("DatasetVersion", "FeatureSet", "TrainedModel", "ModelReport"),
+        takes=("DatasetVersion", "DataReport", "FeatureSet", "TrainedModel", "ModelReport"),
         gives="ModelVersion",
         reads=("registry.tracking_uri", "registry.model", "project.name"),
     ),

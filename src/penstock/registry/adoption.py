@@ -52,20 +52,17 @@ def sign_version(project: Project, engine: Engine, version: int, *, reason: str)
 
 def _build(project: Project, found: Found, folder: Path, digest: str, reason: str) -> Build:
     flavor, features = _described(folder, digest)
-    run = _run(project, found.run_id)
+    run = run_of(project, found.run_id)
+    digests = registered_digests(found)
     return Build(
         model=found.name,
         digest=digest,
         flavor=flavor,
         features=features,
-        digests={
-            name.removeprefix(DIGEST): value
-            for name, value in found.tags.items()
-            if name.startswith(DIGEST) and name not in (DIGEST_TAG, DIGEST + NOT_SHA256) and value
-        },
-        dataset_md5=found.tags.get(DIGEST + NOT_SHA256, ""),
+        digests={k: v for k, v in digests.items() if k not in ("model", NOT_SHA256)},
+        dataset_md5=digests.get(NOT_SHA256, ""),
         params=dict(run.data.params) if run else {},
-        metrics=_metrics(found),
+        metrics=registered_metrics(found),
         environment=trained_environment(project, found.run_id) or _requirements(folder),
         run_id=run.data.tags.get("penstock.run", "") if run else "",
         mlflow_run_id=found.run_id,
@@ -85,7 +82,16 @@ def _described(folder: Path, digest: str) -> tuple[str, Any]:
     raise refused
 
 
-def _metrics(found: Found) -> dict[str, float]:
+def registered_digests(found: Found) -> dict[str, str]:
+    """Of what a version came from, by the tags that it was registered with."""
+    named = {name.removeprefix(DIGEST): value for name, value in found.tags.items()}
+    return {
+        what: digest for what, digest in named.items() if digest and DIGEST + what in found.tags
+    }
+
+
+def registered_metrics(found: Found) -> dict[str, float]:
+    """On the held-out period, by its tags. Raises `PenstockError` for what is no number."""
     metrics = {}
     for name, value in found.tags.items():
         if name.startswith(METRIC):
@@ -102,7 +108,8 @@ def _requirements(folder: Path) -> str:
     return file.read_text(errors="replace") if file.is_file() else ""
 
 
-def _run(project: Project, run_id: str) -> Any:
+def run_of(project: Project, run_id: str) -> Any:
+    """MLflow's run; None where a version has none."""
     if not run_id:
         return None
     with translated():

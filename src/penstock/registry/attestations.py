@@ -61,7 +61,7 @@ def attest(project: Project, folder: Path, build: Build) -> dict[str, str]:
         PROVENANCE: signed(made, key),
         BOM: bom,
     }
-    _publish(project, build.mlflow_run_id, contents)
+    publish(project, build.mlflow_run_id, contents, ARTIFACTS)
     return {SIGNER_TAG: key.public.fingerprint}
 
 
@@ -69,11 +69,19 @@ def trained_environment(project: Project, run_id: str) -> str:
     """What was installed where a model was trained, a package a line; "" where no run says so."""
     if not run_id:
         return ""
-    with translated(), tempfile.TemporaryDirectory() as desk:
+    with tempfile.TemporaryDirectory() as desk:
+        file = artifact(project, run_id, ENVIRONMENT, Path(desk))
+        return file.read_text() if file else ""
+
+
+def artifact(project: Project, run_id: str, path: str, desk: Path) -> Path | None:
+    """One file among a run's artefacts, brought to `desk`; None where the run has none such."""
+    with translated():
         client = open_client(project)
-        if ENVIRONMENT not in {file.path for file in client.list_artifacts(run_id)}:
-            return ""
-        return Path(client.download_artifacts(run_id, ENVIRONMENT, dst_path=desk)).read_text()
+        folder = path.rpartition("/")[0] or None
+        if path not in {file.path for file in client.list_artifacts(run_id, folder)}:
+            return None
+        return Path(client.download_artifacts(run_id, path, dst_path=str(desk)))
 
 
 def require_signed(project: Project, folder: Path, digest: str, label: str) -> None:
@@ -94,7 +102,11 @@ def bring(project: Project, run_id: str, folder: Path) -> None:
             Path(arrived).rename(target)
 
 
-def _publish(project: Project, run_id: str, contents: Mapping[str, Any]) -> None:
+def publish(project: Project, run_id: str, contents: Mapping[str, Any], place: str) -> None:
+    """Puts files, by name, into a folder among a run's artefacts.
+
+    Raises `ModelError` for a version without a run.
+    """
     if not run_id:
         raise ModelError(
             "the version has no MLflow run, which would keep its signature",
@@ -104,4 +116,4 @@ def _publish(project: Project, run_id: str, contents: Mapping[str, Any]) -> None
         for name, content in contents.items():
             (Path(desk) / name).write_bytes(content)
         with translated():
-            open_client(project).log_artifacts(run_id, desk, ARTIFACTS)
+            open_client(project).log_artifacts(run_id, desk, place)

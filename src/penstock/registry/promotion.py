@@ -1,7 +1,7 @@
 """Which version may go to production, and which one is the champion there.
 
 An approval is of exact bytes; a rollout brings them to production and then makes them the champion:
-an entry in the ledger first, then the alias in MLflow.
+an entry in the ledger first, then the aliases in MLflow.
 """
 
 from __future__ import annotations
@@ -10,10 +10,21 @@ import contextlib
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import approve, champion_label, record_champion
-from penstock.errors import ConflictError, ModelError
+from penstock.audit.approvals import APPROVED, approve
+from penstock.audit.ledger import Entry, Ledger, Page
+from penstock.errors import ConflictError, IntegrityError, ModelError
 from penstock.project import Project
-from penstock.registry.versions import CHAMPION, Found, fetch, find, set_alias
+from penstock.registry.aliases import follow_the_ledger
+from penstock.registry.champions import (
+    PROMOTION,
+    ROLLBACK,
+    Champion,
+    Standing,
+    crown,
+    standing,
+)
+from penstock.registry.versions import CHAMPION, Found, fetch, find, versions
+from penstock.state.rollouts import in_quarantine
 
 
 def approve_for_production(
@@ -40,23 +51,109 @@ def make_champion(
     reason: str,
     actor: str,
     occasion: str = "",
+    decision: str = PROMOTION,
 ) -> None:
     """Makes a version the champion, which later models are compared with. May be repeated.
 
     On one `occasion` it becomes so once: who slept meanwhile undoes nothing that came later.
     """
-    if champion_label(database) != label:
-        with contextlib.suppress(ConflictError):  # somebody else was faster
-            record_champion(
-                database, label, digest=digest, reason=reason, actor=actor, occasion=occasion
+    one = Champion(label, digest)
+    with contextlib.suppress(ConflictError), Ledger(database).page() as page:
+        crown(page, one, reason=reason, actor=actor, occasion=occasion, decision=decision)
+    follow_the_ledger(project, database)
+
+
+def promote(
+    project: Project,
+    database: Engine,
+    found: Found,
+    *,
+    expected: str,
+    reason: str = "",
+    actor: str = "",
+) -> Entry | None:
+    """Makes an approved version the champion in place of `expected`, which is archived.
+
+    None where it is the champion; the aliases are put right all the same. Raises `ModelError`
+    without approvals, `ConflictError` where another one became the champion meanwhile,
+    `IntegrityError` for bytes in quarantine or without a signature.
+    """
+    refuse_quarantined(database, found.label, found.digest)
+    fetch(project, found.version, found.digest)
+    with Ledger(database).page() as page:
+        ids = _agreed(page, found, project.settings.rollout.approvals.required)
+        entry = crown(
+            page,
+            Champion(found.label, found.digest),
+            reason=reason,
+            actor=actor,
+            expected=expected,
+            approvals=ids,
+        )
+    follow_the_ledger(project, database)
+    return entry
+
+
+def take_back(
+    project: Project, database: Engine, to: Champion, *, expected: str, reason: str, actor: str = ""
+) -> Entry | None:
+    """Makes a version that was the champion before the champion again.
+
+    Raises `ConflictError` and `IntegrityError` as `promote`.
+    """
+    refuse_quarantined(database, to.label, to.digest)
+    with Ledger(database).page() as page:
+        entry = crown(page, to, reason=reason, actor=actor, expected=expected, decision=ROLLBACK)
+    follow_the_ledger(project, database)
+    return entry
+
+
+def former_champion(present: Standing, label: str = "") -> Champion:
+    """Who becomes the champion again: the one before, or a version that was it once.
+
+    Raises `ModelError` where there is none.
+    """
+    if label:
+        found = next((one for one in reversed(present.line[:-1]) if one.label == label), None)
+        if found is None:
+            before = ", ".join(one.label for one in present.line[:-1]) or "none"
+            raise ModelError(
+                f"{label} was not the champion before {present.label}",
+                hint=f"those before it: {before}; `penstock rollout start` brings any other",
             )
-    _follow_the_ledger(project, database)
+        return found
+    if present.previous is None:
+        raise ModelError(
+            f"there is no champion before {present.label}",
+            hint="`penstock models list` shows the versions",
+        )
+    return present.previous
 
 
-def _follow_the_ledger(project: Project, database: Engine) -> None:
-    """The alias is of whom the ledger calls the champion, also where that changes meanwhile."""
-    told = ""
-    while (champion := champion_label(database)) != told:
-        name, _, version = champion.rpartition("@")
-        set_alias(project, name, CHAMPION, int(version))
-        told = champion
+def refuse_quarantined(database: Engine, label: str, digest: str) -> None:
+    """Raises `IntegrityError` for bytes that a rollout took back."""
+    if one := in_quarantine(database, digest):
+        raise IntegrityError(
+            f"{label} is in quarantine since {one.at:%Y-%m-%d %H:%M} UTC: {one.reason}",
+            hint=f"see `penstock rollout show {one.rollout}`; choose another version",
+        )
+
+
+def champion_of(project: Project, database: Engine) -> Found | None:
+    """The champion by the ledger; by MLflow's alias where the ledger has none yet."""
+    label = standing(database).label
+    found = versions(project)
+    if named := next((one for one in found if one.label == label), None):
+        return named
+    return next((one for one in found if CHAMPION in one.aliases), None)
+
+
+def _agreed(page: Page, found: Found, required: int) -> tuple[str, ...]:
+    """The ids of the approvals of these bytes, where enough persons gave them."""
+    given = {e.actor: e for e in page.entries((APPROVED,)) if e.digest == found.digest}
+    if len(given) < required:
+        raise ModelError(
+            f"{found.label} has {len(given)} of {required} approvals",
+            hint=f"`penstock models approve {found.label} --for production --meaning '…'`",
+        )
+    return tuple(entry.id for entry in given.values())

@@ -29,6 +29,10 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 TRAINED = "urn:penstock:build:pipeline:v1"  # a run of the plan made the model
 ADOPTED = "urn:penstock:build:adopted:v1"  # the model was there; a person signed it later
 BUILDER = "urn:penstock:builder"
+NOT_CODE = tuple(
+    f":(exclude,glob)**/{name}"
+    for name in ("*.dvc", ".dvc/**", ".dvcignore", "dvc.lock", ".gitignore", "*.pub")
+)
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,13 @@ def verified(envelope: bytes, keys: Sequence[PublicKey]) -> tuple[dict[str, Any]
 
 
 def git_commit(root: Path) -> tuple[str, bool]:
-    """The commit that a folder stands at, and whether files were changed; "" outside of git."""
+    """The commit that a folder stands at, and whether other code lies there; "" outside of git.
+
+    The notes of DVC are no code: they change with the data.
+    """
     try:
         head = _git(root, "rev-parse", "HEAD")
-        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no", "."))
+        return head, bool(_git(root, "status", "--porcelain", ".", *NOT_CODE))
     except (OSError, subprocess.CalledProcessError):
         return "", False
 

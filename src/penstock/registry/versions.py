@@ -108,11 +108,6 @@ def find(project: Project, version: int) -> Found:
     )
 
 
-def champion(project: Project) -> Found | None:
-    """The version that carries the alias `champion`."""
-    return next((v for v in versions(project) if CHAMPION in v.aliases), None)
-
-
 def fetch(project: Project, version: int, expected: str) -> Path:
     """Brings a version's files here and checks them: the registered digest, and the signature.
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import champion_label
 from penstock.errors import ConflictError, PenstockError
 from penstock.project import Project
+from penstock.registry.champions import PROMOTION, ROLLBACK, champion_label
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
 from penstock.rollout.memory import Memory, Remembered, written_at
@@ -140,17 +140,18 @@ def _quarantine(engine: Engine, state: Rollout, event: e.RollingBack) -> None:
 
 
 def _become_champion(project: Project, engine: Engine, state: Rollout) -> None:
-    _make_champion(project, engine, state, state.spec.candidate, "champion")
+    _make_champion(project, engine, state, state.spec.candidate, "champion", PROMOTION)
 
 
 def _remain_champion(project: Project, engine: Engine, state: Rollout) -> None:
     """After a promotion that was taken back, unless another version was promoted since."""
     if champion_label(engine) == state.spec.candidate.model:
-        _make_champion(project, engine, state, state.spec.baseline, "champion again")
+        baseline = state.spec.baseline
+        _make_champion(project, engine, state, baseline, "champion again", ROLLBACK)
 
 
 def _make_champion(
-    project: Project, engine: Engine, state: Rollout, version: Version, what: str
+    project: Project, engine: Engine, state: Rollout, version: Version, what: str, decision: str
 ) -> None:
     make_champion(
         project,
@@ -160,6 +161,7 @@ def _make_champion(
         reason=state.reason,
         actor=state.id,
         occasion=f"{what}/{state.id}",
+        decision=decision,
     )
 
 

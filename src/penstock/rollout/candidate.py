@@ -10,11 +10,10 @@ from penstock.audit.ledger import Ledger
 from penstock.errors import ModelError, UsageError
 from penstock.project import Project
 from penstock.registry import versions
+from penstock.registry.champions import DEPLOYED
 from penstock.registry.versions import Found
 from penstock.registry.waivers import admitted
 from penstock.serving.release import ReleaseSpec
-
-DEPLOYED = "release.deployed"
 
 
 def version_of(project: Project, label: str) -> Found:

@@ -15,11 +15,12 @@ from penstock.audit.ledger import Ledger, present_user
 from penstock.errors import ConflictError, RolloutError
 from penstock.project import Project
 from penstock.records import Release
+from penstock.registry.champions import DEPLOYED
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
 from penstock.rollout import operations
 from penstock.rollout.acting import route_back
-from penstock.rollout.candidate import DEPLOYED, release_for, version_of
+from penstock.rollout.candidate import release_for, version_of
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
 from penstock.rollout.observing import Sources, foreign_table, observe

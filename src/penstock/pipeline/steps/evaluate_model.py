@@ -55,9 +55,10 @@ def _champion(context: StepContext, holdout: TrainingSet) -> Champion | None:
     from penstock.errors import IntegrityError, ModelError
     from penstock.gates.evaluate import Champion
     from penstock.registry.loading import load_model
-    from penstock.registry.versions import champion, fetch
+    from penstock.registry.promotion import champion_of
+    from penstock.registry.versions import fetch
 
-    found = champion(context.project)
+    found = champion_of(context.project, context.database)
     if found is None:
         return None
     context.progress(f"comparing with the champion {found.label}")

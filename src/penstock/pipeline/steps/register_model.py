@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.audit.ledger import Ledger
+from penstock.audit.ledger import Draft, Ledger, present_actor
 from penstock.pipeline.context import StepContext
-from penstock.records import DatasetVersion, FeatureSet, ModelReport, ModelVersion, TrainedModel
+from penstock.records import (
+    DataReport,
+    DatasetVersion,
+    FeatureSet,
+    ModelReport,
+    ModelVersion,
+    TrainedModel,
+)
 
 if TYPE_CHECKING:
     from penstock.registry.provenance import Build
@@ -15,12 +22,14 @@ if TYPE_CHECKING:
 def register_model(
     context: StepContext,
     dataset: DatasetVersion,
+    checked: DataReport,
     features: FeatureSet,
     trained: TrainedModel,
     report: ModelReport,
 ) -> ModelVersion:
     from penstock.registry.attestations import attest
     from penstock.registry.versions import register
+    from penstock.releases.making import Run, record, released
 
     digests = {
         "model": trained.digest,
@@ -36,14 +45,22 @@ def register_model(
     version = register(
         context.project, trained.mlflow_run_id, digests, report.metrics, features.service, attested
     )
-    Ledger(context.database).append(
-        "model.registered",
-        version.label,
-        digest=version.digest,
-        run_id=context.run_id,
-        reason=f"passed {len(report.checks)} checks",
-        details={"digests": digests, "metrics": report.metrics, **attested},
-    )
+    run = Run(context.run_id, context.as_of, dataset, checked, features, trained, report)
+    manifest = released(context.project, version, run)
+    reason = f"passed {len(report.checks)} checks"
+    with Ledger(context.database).page() as page:
+        page.write(
+            Draft(
+                by=present_actor(),
+                action="model.registered",
+                subject=version.label,
+                digest=version.digest,
+                run_id=context.run_id,
+                reason=reason,
+                details={"digests": digests, "metrics": report.metrics, **attested},
+            )
+        )
+        record(page, manifest, reason=reason)
     return version
 
 

@@ -1,0 +1,1 @@
+"""Releases: everything that a served model rests on, under one digest."""
