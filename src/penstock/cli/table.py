@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.cli.command import Command, Option
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
+from penstock.cli.table_of_compliance import COMPLIANCE_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
 from penstock.cli.table_of_releases import RELEASE_COMMANDS, VERSION_COMMANDS
@@ -309,6 +310,7 @@ COMMANDS: tuple[Command, ...] = (
     *SIGNATURE_COMMANDS,
     *ROLLOUT_COMMANDS,
     *AUDIT_COMMANDS,
+    *COMPLIANCE_COMMANDS,
     Command(
         "doctor",
         "Check this machine, the settings and every tool the project uses",
