@@ -35,4 +35,33 @@ COMPLIANCE_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.compliance:card",
         (MODEL, OUT),
     ),
+    Command(
+        "compliance bundle",
+        "Write all evidence about a version to one signed archive, to be verified anywhere",
+        "penstock.cli.compliance:bundle",
+        (MODEL, Option("--out", metavar="FILE", help="(default: NAME-VERSION-evidence.zip)")),
+        "Technical file, model card, reports, provenance, ledger entries with proofs, a verifier.",
+    ),
+    Command(
+        "compliance change",
+        "Print or write what changed between two versions, and who decided on it",
+        "penstock.cli.compliance:change",
+        (
+            Option("before", metavar="NAME@VERSION"),
+            Option("after", metavar="NAME@VERSION"),
+            OUT,
+        ),
+    ),
+    Command(
+        "compliance access",
+        "Print or write who has access, who approved what, and which exceptions were made",
+        "penstock.cli.compliance:access",
+        (Option("--since", metavar="TIME", help='"2h", "7d" or an ISO 8601 time'), OUT),
+    ),
+    Command(
+        "compliance inventory",
+        "List all versions: where they serve, risk class, owner, last validation, next review",
+        "penstock.cli.compliance:inventory",
+        (Option("--csv", action="store_true", help="as CSV on standard output"),),
+    ),
 )

@@ -94,7 +94,6 @@ class Facts:
     material: Material
     issued: Entry | None = None  # the entry that names every file by its digest
     evidence: tuple[Evidence, ...] = field(default=())
-    verifying: tuple[str, ...] = ()  # public keys of the ledger
 
     @property
     def label(self) -> str:

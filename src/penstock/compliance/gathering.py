@@ -30,6 +30,7 @@ from penstock.compliance.facts import (
     Served,
     Span,
 )
+from penstock.compliance.owned import Answer
 from penstock.errors import PenstockError
 from penstock.project import Project
 from penstock.records import Record, from_json, plain, to_json
@@ -217,6 +218,11 @@ def _statement(project: Project, attested: Mapping[str, bytes]) -> Mapping[str, 
         return verified(attested[PROVENANCE], keys)[0]
     except (KeyError, PenstockError):
         return {}
+
+
+def owned_fields(project: Project) -> dict[str, Answer]:
+    """What persons answered in the project's file."""
+    return owned.parsed(_owned_file(project))
 
 
 def _owned_file(project: Project) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from html import escape
@@ -48,7 +49,7 @@ nav { font-size: .88rem; margin: 2rem 0; }
 nav ol { list-style: none; padding: 0; margin: 0; columns: 2; column-gap: 2.5rem; }
 nav li { break-inside: avoid; padding: .16rem 0 .16rem 2.2rem; text-indent: -2.2rem; }
 nav .no { display: inline-block; width: 2.2rem; text-indent: 0; color: var(--quiet); }
-nav .gaps { color: var(--gap); font-size: .8em; }
+nav .gaps { color: var(--gap); font-size: .8em; white-space: nowrap; }
 a { color: var(--accent); text-decoration: none; }
 a:hover { text-decoration: underline; }
 nav a { color: inherit; }
@@ -117,10 +118,15 @@ def page(document: Document) -> str:
         kind=escape(document.kind),
         title=escape(document.title),
         lead=escape(document.lead),
-        head="\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in document.head),
+        head="\n".join(f"<dt>{escape(k)}</dt><dd>{_hashes(v)}</dd>" for k, v in document.head),
         contents="\n".join(_contents(document)),
         sections="\n".join((*_sections(document), *_appendix(document))),
     )
+
+
+def _hashes(text: str) -> str:
+    """Escaped, with digests in a face that they can be compared in."""
+    return re.sub(r"\b[0-9a-f]{32,64}\b", r"<code>\g<0></code>", escape(text))
 
 
 def _contents(document: Document) -> Iterator[str]:
@@ -153,7 +159,7 @@ def _block(block: Block, document: Document) -> str:
 @_block.register
 def _(block: Statement, document: Document) -> str:
     cites = _cites(block.evidence, document)
-    label, text = escape(block.label), escape(block.text)
+    label, text = escape(block.label), _hashes(block.text)
     return f'<p class="says"><span class="label">{label}</span>{text}{cites}</p>'
 
 
@@ -180,7 +186,7 @@ def _(block: Table, document: Document) -> str:
     caption = f"<caption>{escape(block.caption)}{_cites(block.evidence, document)}</caption>"
     heads = "".join(f"<th>{escape(head)}</th>" for head in block.heads)
     rows = "\n".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in block.rows
+        f"<tr>{''.join(f'<td>{_hashes(cell)}</td>' for cell in row)}</tr>" for row in block.rows
     )
     return (
         f'<div class="scroll"><table>{caption}\n<thead><tr>{heads}</tr></thead>\n'

@@ -37,21 +37,27 @@ class Issue:
     keys: tuple[VerifyingKey, ...]
 
 
-def issue(project: Project, engine: Engine, found: Found) -> Issue:
+def issue(project: Project, engine: Engine, *found: Found) -> tuple[Issue, ...]:
     """Gathers the facts, puts them on record where they are new, signs, and proves each.
 
     Where the private key is elsewhere, and has not signed so far yet, all is proven to be in a tree
     that nobody has signed, and is said to be so.
     """
-    facts = gather(project, engine, found)
+    keys = LedgerKeys.of(project)
+    recorded = [_recorded(engine, gather(project, engine, one)) for one in found]
+    last = max(facts.issued.sequence for facts in recorded if facts.issued)
+    signed = _signed(engine, keys, last)
+    trusted = keys.trusted()
+    return tuple(
+        Issue(replace(facts, evidence=_evidence(engine, facts, signed)), signed, trusted)
+        for facts in recorded
+    )
+
+
+def _recorded(engine: Engine, facts: Facts) -> Facts:
     entry = _on_record(engine, facts) or _put_on_record(engine, facts)
     fields = known(facts.material.files.get(FILE, b""), entries_of(engine, *BEGINNINGS))
-    keys = LedgerKeys.of(project)
-    signed = _signed(engine, keys, entry)
-    evidence = _evidence(engine, facts, entry, signed)
-    verifying = tuple(map(str, keys.trusted()))
-    proven = replace(facts, owned=fields, issued=entry, evidence=evidence, verifying=verifying)
-    return Issue(proven, signed, keys.trusted())
+    return replace(facts, owned=fields, issued=entry)
 
 
 def _on_record(engine: Engine, facts: Facts) -> Entry | None:
@@ -76,18 +82,18 @@ def _put_on_record(engine: Engine, facts: Facts) -> Entry:
     )
 
 
-def _signed(engine: Engine, keys: LedgerKeys, entry: Entry) -> Signed | None:
-    """A checkpoint that has the entry, and with it all that came before."""
+def _signed(engine: Engine, keys: LedgerKeys, sequence: int) -> Signed | None:
+    """A checkpoint that has an entry, and with it all that came before."""
     if keys.private.is_file():
         return sign_checkpoint(engine, keys.signing_key(), keys.trusted())
     last = latest_checkpoint(engine, keys.trusted())
-    return last if last and last.checkpoint.size >= entry.sequence else None
+    return last if last and last.checkpoint.size >= sequence else None
 
 
-def _evidence(
-    engine: Engine, facts: Facts, issued: Entry, signed: Signed | None
-) -> tuple[Evidence, ...]:
+def _evidence(engine: Engine, facts: Facts, signed: Signed | None) -> tuple[Evidence, ...]:
     """Entries first, then files, each with the proof of an entry; all in one tree."""
+    issued = facts.issued
+    assert issued is not None
     entries = {**facts.material.entries, entry_name(issued): issued}
     with troubles(engine, "read"), engine.connect() as connection:
         tree = _Tree.of(connection, signed)
@@ -144,6 +150,6 @@ def _said(entry: Entry) -> str:
 
 
 def fields_on_record(engine: Engine, label: str) -> Mapping[str, str]:
-    """The digest of each owned field as it was put on record last for a version."""
+    """The digest of each owned field as it was first put on record for a version."""
     issued = [one for one in Ledger(engine).entries(ISSUED) if one.subject == label]
-    return dict(issued[-1].details.get("fields", {})) if issued else {}
+    return dict(issued[0].details.get("fields", {})) if issued else {}

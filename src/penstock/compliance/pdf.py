@@ -33,7 +33,9 @@ FONTS = {
     ("sans", "B"): "DejaVuSans-Bold.ttf",
     ("mono", ""): "DejaVuSansMono.ttf",
 }
-NARROWEST = 0.09  # share of the width that a column of a table has at least
+WIDTH = 210.0 - 2 * MARGIN  # mm of a page that are written on
+LETTER, GUTTER = 1.62, 4.0  # mm of a letter in a table, at most, and beside a column
+LONGEST = 64  # letters of a cell that may ask for room
 
 
 def rendered(document: Document) -> bytes:
@@ -54,7 +56,8 @@ class _Pen:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.pdf = _pages(document)
-        self.links = {name: self.pdf.add_link() for name in document.numbers}
+        # To the first page, until the page of each is known.
+        self.links = {name: self.pdf.add_link(page=1) for name in document.numbers}
 
     def front(self) -> None:
         document = self.document
@@ -156,6 +159,8 @@ class _Pen:
         pdf.set_line_width(0.15)
         widths = _widths((block.heads, *block.rows))
         with pdf.table(
+            width=min(sum(widths), WIDTH),
+            align="LEFT",
             col_widths=widths,
             borders_layout="HORIZONTAL_LINES",
             text_align="LEFT",
@@ -296,8 +301,15 @@ def _pages_of_contents(document: Document) -> int:
 
 
 def _widths(rows: tuple[tuple[str, ...], ...]) -> tuple[float, ...]:
-    """Shares of the width by the length of what stands in the columns, none too narrow."""
-    longest = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    wanted = [min(max(length, 4), 60) for length in longest]
-    shares = [max(one / sum(wanted), NARROWEST) for one in wanted]
-    return tuple(share / sum(shares) for share in shares)
+    """Of the columns, in mm: wide enough for their words first, then for whole texts."""
+    columns = list(zip(*rows, strict=True))
+    words = [max(len(word) for cell in one for word in cell.split() or [""]) for one in columns]
+    texts = [min(max(map(len, one)), LONGEST) for one in columns]
+    least = [min(word, LONGEST // 2) * LETTER + GUTTER for word in words]
+    wanted = [max(text * LETTER + GUTTER, low) for text, low in zip(texts, least, strict=True)]
+    if sum(wanted) <= WIDTH:
+        return tuple(wanted)
+    spare = max(WIDTH - sum(least), 0.0)
+    more = sum(one - low for one, low in zip(wanted, least, strict=True)) or 1.0
+    shared = [low + (one - low) * spare / more for one, low in zip(wanted, least, strict=True)]
+    return tuple(one * WIDTH / sum(shared) for one in shared)

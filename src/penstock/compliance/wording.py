@@ -34,7 +34,7 @@ def asked(facts: Facts, name: str) -> Block:
         todo = f"write {name} in {FILE}: owner, and text: {question.asks[0].lower()}"
         return Missing(question.label, f"{todo}{question.asks[1:]}")
     answer = known.answer
-    since = moment(known.since) if known.since else "not on record before"
+    since = f"the same since {moment(known.since)}" if known.since else "not on record before"
     rests = facts.rests_on(FILE)
     return Owned(question.label, answer.text, answer.owner, answer.digest, since, rests)
 
