@@ -99,7 +99,7 @@ def build(root: Path) -> None:
     project = open_project(root, "dev")
     engine = open_database(project)
     for number in range(BASELINE, UNTESTED + 1):
-        model = _trained(root / ".models" / str(number), seed=number)
+        model = trained(root / ".models" / str(number), seed=number)
         run = tracking.start_run(project, f"seed {number}", {})
         tracking.log(project, run, files={"model": model})
         digest = model_digest(model)
@@ -112,7 +112,7 @@ def build(root: Path) -> None:
     engine.dispose()
 
 
-def _trained(folder: Path, seed: int) -> Path:
+def trained(folder: Path, seed: int) -> Path:
     import lightgbm
     import numpy
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
-from penstock.cli.output import print_json
+from penstock.cli.output import MARKS, print_json
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def _verify_evidence(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"holds": not wrong, "findings": wrong, "seen": seen})
     else:
-        print("\n".join(f"{MARKS['failed']} {line}" for line in wrong) or "")
-        print("\n".join(f"{MARKS['succeeded']} {line}" for line in seen if not wrong))
+        mark = MARKS["failed" if wrong else "succeeded"]
+        print("\n".join(f"{mark} {line}" for line in wrong or seen))
     return int(bool(wrong))
 
 

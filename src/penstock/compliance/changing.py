@@ -16,6 +16,7 @@ from penstock.records import DatasetVersion
 from penstock.registry.versions import Found
 from penstock.releases.code_changes import commits_between, files_changed
 from penstock.releases.differences import Difference, differences
+from penstock.releases.manifest import Manifest
 from penstock.training.comparison import Row, compare
 from penstock.training.experiments import directions, find_runs
 
@@ -40,16 +41,15 @@ def change(project: Project, engine: Engine, before: Found, after: Found) -> Cha
     fields = fields_on_record(engine, before.label)
     old, new = (one.facts for one in issue(project, engine, before, after))
     data, no_data = _data(project, engine, old, new)
-    releases = (old.release, new.release)
-    one, other = (release.code if release else None for release in releases)
+    releases = (old.release, new.release) if old.release and new.release else None
     return Change(
         before=old,
         after=new,
         data=data,
         no_data=no_data,
-        differences=differences(*releases) if releases[0] and releases[1] else (),
-        commits=tuple(commits_between(project, one.commit, other.commit) if one and other else ()),
-        files=tuple(files_changed(project, one.bundle, other.bundle) if one and other else ()),
+        differences=differences(*releases) if releases else (),
+        commits=_commits(project, *releases) if releases else (),
+        files=_files(project, *releases) if releases else (),
         metrics=_metrics(project, old, new),
         fields=fields or {name: known.answer.digest for name, known in old.owned.items()},
     )
@@ -69,6 +69,14 @@ def _data(
     except PenstockError as error:
         return (), error.message
     return found.files, ""
+
+
+def _commits(project: Project, old: Manifest, new: Manifest) -> tuple[str, ...]:
+    return tuple(commits_between(project, old.code.commit, new.code.commit))
+
+
+def _files(project: Project, old: Manifest, new: Manifest) -> tuple[str, ...]:
+    return tuple(files_changed(project, old.code.bundle, new.code.bundle))
 
 
 def _metrics(project: Project, old: Facts, new: Facts) -> tuple[Row, ...]:

@@ -38,7 +38,10 @@ AREAS = {  # of differences between two releases, and what their sections are ca
     "settings": "Settings",
     "model": "Model files",
 }
-DECIDED = ("model.approved", "model.rejected", "model.promoted", "model.waived")
+DECIDED = (
+    *("model.approved", "model.rejected", "model.promoted", "model.waived"),
+    *("model.broke_glass", "model.glass_reviewed", "release.rolled_back"),
+)
 
 
 def change_dossier(change: Change) -> Document:
@@ -223,4 +226,4 @@ def _evidence(change: Change, sections: tuple[Section, ...]) -> tuple[Evidence, 
     names = cited(sections)
     both = (*change.before.evidence, *change.after.evidence)
     found = {one.name: one for one in both if one.name in names}
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda one: one.proof.sequence if one.proof else 0))
