@@ -24,6 +24,7 @@ ROOMS = {
     "grpc": {"serving"},
     "lmdb": {"features"},
     "mlflow": {"registry", "training"},
+    "openlineage": {"lineage"},
     "opentelemetry": {"serving"},
     "optuna": {"training"},
     "polars": {"features"},
@@ -41,14 +42,15 @@ ROOMS = {
 HEAVY = {
     *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
-    *("opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
+    *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
 }
-# modules that are loaded only by the tool they belong to
+# modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {
     *("state/migrations", "orchestrators/airflow.py", "templates"),
     *("features/offline_store.py", "features/compute_engine.py", "features/spark"),
     "features/registry_file.py",
     "features/online_stores",
+    *("lineage/openlineage/documents.py", "lineage/openlineage/datasets.py"),
 }
 
 

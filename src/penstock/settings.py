@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
@@ -223,6 +223,22 @@ class AuditSettings(Section):
     retention: dict[str, Duration] = Field(default_factory=dict)
 
 
+class LineageSettings(Section):
+    """Who is sent the OpenLineage events of runs: nobody, unless a place is named here."""
+
+    openlineage: str = ""  # file:PATH, or http://HOST:PORT of a collector; empty: nothing is sent
+    key: SecretStr = SecretStr("")  # of the collector, sent as a bearer token
+
+    @field_validator("openlineage")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        if value and not re.match(r"file:.|https?://[^/?#]", value):
+            raise ValueError(f"{value!r} is neither file:PATH nor an http:// or https:// URL")
+        if re.match(r"https?://[^/?#]*@", value):
+            raise ValueError("the URL holds a password: give it in PENSTOCK_LINEAGE_KEY")
+        return value
+
+
 class Settings(Section):
     """The whole of penstock.toml."""
 
@@ -239,6 +255,7 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
     state: StateSettings = StateSettings()
     audit: AuditSettings = AuditSettings()
+    lineage: LineageSettings = LineageSettings()
 
     @property
     def model_name(self) -> str:

@@ -39,7 +39,8 @@ class User:
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
-        return {**kept, "PENSTOCK_SERVING_PORT": "0", **self.variables}
+        ports = {"PENSTOCK_SERVING_PORT": "0", "PENSTOCK_SERVING_PORTS_PRODUCTION": "0"}
+        return {**kept, **ports, **self.variables}
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -27,10 +27,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     user.edit("rollout.toml", "limit_ms = 250", "limit_ms = 5000")
     user.edit("rollout.toml", 'bake = "5s"', 'bake = "1s"')
     user.edit("rollout.toml", '= "5s"', '= "1s"')
-    user.variables |= {
-        "PENSTOCK_SERVING_PORTS_PRODUCTION": "0",
-        "PENSTOCK_LOAD_TEST_DURATION": "1s",
-    }
+    user.variables |= {"PENSTOCK_LOAD_TEST_DURATION": "1s"}
     yield user
     demo(user, "--end")
 

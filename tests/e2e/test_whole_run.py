@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from typing import Any
 
@@ -159,3 +160,38 @@ def test_no_secret_is_stored_anywhere(shop: User, first: dict[str, Any]) -> None
     for file in (shop.project / ".penstock").rglob("*"):
         if file.is_file() and file.suffix in {".log", ".json", ".txt"}:
             assert "hunter2" not in file.read_text(errors="replace"), file
+
+
+def test_the_release_names_all_and_the_version_can_be_trained_again(
+    shop: User, first: dict[str, Any]
+) -> None:
+    shown = shop.penstock("release", "show", "shop@1", "--json").json
+    records = {name: step["record"] for name, step in first["steps"].items()}
+    assert (
+        shown["digests"]
+        | {
+            "model": records["train_model"]["digest"],
+            "dataset_dvc_md5": records["extract_data"]["dvc_md5"],
+            "training_set": records["feature_engineering"]["digest"],
+            "code": records["train_model"]["code"],
+        }
+        == shown["digests"]
+    )
+    assert {"environment", "settings", "source", "expectations"} < set(shown["digests"])
+    there = {part["name"]: part["there"] for part in shown["parts"]}
+    assert there | {"model": True, "dataset": True, "code": True, "training set": True} == there
+
+    # Nobody committed the code, and it is another by now; here, even the archive and the data are
+    # gone: both come from where they were sent.
+    shop.edit("pipeline.py", "LogisticRegression(C=", "LogisticRegression(max_iter=7, C=")
+    for path in (".penstock/artifacts/source", ".dvc/cache"):
+        shutil.rmtree(shop.project / path)
+    answer = shop.penstock("reproduce", "shop@1", "--json")
+    shop.edit("pipeline.py", "LogisticRegression(max_iter=7, C=", "LogisticRegression(C=")
+    assert answer.status == 0, answer.text
+    assert answer.json["equal"]
+    compared = {one["name"]: one for one in answer.json["compared"]}
+    assert compared["model"]["now"] == records["train_model"]["digest"]
+    assert compared["auc_roc"]["same"]
+    entry = shop.penstock("audit", "log", "--action", "release.reproduced", "--json").json[-1]
+    assert (entry["subject"], entry["outcome"]) == ("shop@1", "equal")

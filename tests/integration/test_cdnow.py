@@ -188,6 +188,26 @@ def test_the_endpoint_answers_as_the_offline_model_on_plain_sql(trial: Trial) ->
     assert told["predictions"] == answer["predictions"]
 
 
+def test_a_prediction_is_traced_to_the_purchases_that_it_rests_on(trial: Trial) -> None:
+    assert trial.run["status"] == "succeeded"
+    customer = ASKED[3]
+    trial.penstock("predict", f"customer_id={customer}")
+    latest = trial.penstock("predictions", "list", "--limit", "1")[0]
+    traced = trial.penstock("trace", latest["prediction_id"], "--rows")
+
+    kinds = {node["kind"] for node in traced["lineage"]["nodes"]}
+    assert {"model", "training set", "definitions", "dataset", "code", "run"} <= kinds
+    gates = {node["kind"] for node in traced["gates"]["nodes"]}
+    assert gates == {"data report", "model report", "integration report"}
+    assert {"model.registered", "release.deployed"} <= {e["action"] for e in traced["ledger"]}
+    purchases = trial.frame("extract_data").query("customer_id == @customer")
+    (behind,) = [one for one in traced["rows"] if one["view"] == "purchases"]
+    assert sorted(row["purchase_id"] for row in behind["rows"]) == sorted(purchases.purchase_id)
+
+    felt = trial.penstock("impact", trial.record("extract_data")["path"])
+    assert [(one["endpoint"], one["part"]) for one in felt["serving"]] == [("staging", "champion")]
+
+
 def test_a_second_run_does_nothing(trial: Trial) -> None:
     assert trial.run["status"] == "succeeded"
 

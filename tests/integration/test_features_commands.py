@@ -1060,3 +1060,29 @@ def test_a_key_that_changes_its_type_is_a_change_of_all_features(shop: Shop) -> 
     shop.done("apply", "--yes")
     shop.done("materialize", *start)
     assert shop.served("c1") == SERVED
+
+
+def test_an_earlier_release_gets_its_definitions_back_and_leaves_what_came_later(
+    shop: Shop, tmp_path: Path
+) -> None:
+    from penstock.features.restoring import restore
+    from penstock.project import open_project
+
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    for name in ("features.py", "penstock.toml"):
+        shutil.copy(shop.root / name, earlier)
+    shop.edit('"count", window="2d"', '"count", window="3d"')
+    shop.edit(
+        "shop_v1 =", 'later = FeatureView("later", source=orders, features=["usd"])\nshop_v1 ='
+    )
+    shop.done("apply", "--yes")
+    assert "count of rows, 3d" in shop.done("show", "spending").out
+
+    changed = restore(open_project(shop.root), earlier)
+
+    assert len(changed) == 1
+    assert changed[0].startswith("spending.orders_2d is changed")
+    assert "count of rows, 2d" in shop.done("show", "spending").out
+    assert {one["name"] for one in shop.done("list", "--json").json} >= {"later", "spending"}
+    assert restore(open_project(shop.root), earlier) == []

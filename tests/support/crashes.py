@@ -21,6 +21,7 @@ from shops import PRODUCTION, Shop
 from sqlalchemy import Engine, event
 
 from penstock.errors import ConflictError, RolloutError
+from penstock.releases.rollback import roll_back
 from penstock.state import routes
 
 T = TypeVar("T")
@@ -222,6 +223,14 @@ def act_and_die(root: Path, rollout: str, what: str, at: int) -> None:
         shop.act(rollout, what, reason="a doubt")
 
 
+def roll_back_and_die(root: Path, at: int) -> None:
+    """Somebody takes production back, and their computer fails before the write of this number."""
+    shop, fate = Shop(root), Fate(signal.SIGKILL, at)
+    fate.at_writes(root)
+    with fate.arm():
+        roll_back(shop.project, shop.engine, reason="worse in the field", progress=lambda *_: None)
+
+
 # Scenes.
 
 
@@ -287,6 +296,16 @@ def at_once(root: Path, rollout: str, *doings: tuple[str, dict[str, Any]]) -> di
 def acting(root: Path, rollout: str, what: str, at: int) -> None:
     """A person acts, and dies meanwhile. See `act_and_die`."""
     assert ended(born(act_and_die, root, rollout, what, at)) == -signal.SIGKILL
+
+
+def rolling_back(root: Path) -> int:
+    """People take production back, one after another; each dies one write later than the one
+    before, until one does not. Gives how many died."""
+    for deaths in range(MOST_DEATHS):
+        if (code := ended(born(roll_back_and_die, root, deaths + 1))) == 0:
+            return deaths
+        assert code == -signal.SIGKILL
+    raise AssertionError(f"no end after {deaths} deaths")
 
 
 def late(root: Path, rollout: str, what: str) -> int:

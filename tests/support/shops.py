@@ -24,6 +24,7 @@ from penstock.project import Project, open_project
 from penstock.registry import versions
 from penstock.registry.attestations import attest
 from penstock.registry.loading import model_digest
+from penstock.registry.promotion import make_champion
 from penstock.registry.provenance import Build
 from penstock.rollout import events as e
 from penstock.rollout import service
@@ -200,8 +201,21 @@ class Shop:
 
     def champion(self) -> str:
         """By MLflow's alias."""
+        version = self.aliases().get("champion")
+        return self.label(version) if version else ""
+
+    def crown(self, *numbers: int) -> None:
+        """Versions become the champion, one after the other."""
+        for number in numbers:
+            one = self.found(number)
+            make_champion(
+                self.project, self.engine, one.label, one.digest, reason="a rollout", actor="ro-1"
+            )
+
+    def aliases(self) -> dict[str, int]:
+        """By MLflow."""
         found = versions.versions(self.project)
-        return next((one.label for one in found if "champion" in one.aliases), "")
+        return {alias: one.version for one in found for alias in one.aliases}
 
     # Rollouts.
 

@@ -124,6 +124,14 @@ ARGUMENTS = {
     "audit export": ["bundle"],
     "models sign": ["shop@1", "--reason", "ours"],
     "models verify": ["shop@1"],
+    "models show": ["shop@1"],
+    "models compare": ["shop@1", "shop@2"],
+    "models lineage": ["shop@1"],
+    "models rollback": ["--reason", "worse"],
+    "release show": ["shop@1"],
+    "release diff": ["shop@1", "shop@2"],
+    "release rollback": ["--reason", "worse"],
+    "reproduce": ["shop@1"],
     "models waive": ["shop@1", "--flavour", "pyfunc", "--reason", "ours"],
     **{
         f"rollout {name}": ["ro-1"]

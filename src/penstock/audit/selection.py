@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,16 @@ def selected(engine: Engine, selection: Selection, *, limit: int | None = None) 
     query = _where(select(ledger.c.entry), selection).order_by(ledger.c.sequence.desc())
     with engine.connect() as connection:
         return [read(data) for (data,) in connection.execute(query.limit(limit))]
+
+
+def entries_about(
+    engine: Engine, digests: Collection[str], subjects: Collection[str]
+) -> list[Entry]:
+    """All entries about an artefact of one of these digests, or one of these subjects; in order."""
+    about = ledger.c.digest.in_(digests) | ledger.c.subject.in_(subjects)
+    query = select(ledger.c.entry).where(about).order_by(ledger.c.sequence)
+    with engine.connect() as connection:
+        return [read(data) for (data,) in connection.execute(query)]
 
 
 def numbers_of(engine: Engine, selection: Selection) -> list[int]:

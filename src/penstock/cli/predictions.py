@@ -51,18 +51,7 @@ def list_predictions(options: argparse.Namespace) -> int:
 
 
 def show_prediction(options: argparse.Namespace) -> int:
-    from penstock.serving.prediction_log.reading import Selection, predictions, records
-
-    project = project_of(options)
-    names = [options.endpoint] if options.endpoint else _endpoints(project)
-    folders = [project.endpoint(name) / "predictions" for name in names]
-    found = records(predictions(folders, Selection(prediction_id=options.id)).order("row_index"))
-    if not found:
-        raise UsageError(
-            f"no prediction {options.id!r} is logged"
-            + (f" at {', '.join(names)}" if names else ""),
-            hint="see `penstock predictions list`; old ones may have been deleted",
-        )
+    found = rows_of_prediction(project_of(options), options.id, options.endpoint)
     if options.json:
         print_json(found)
         return 0
@@ -72,6 +61,24 @@ def show_prediction(options: argparse.Namespace) -> int:
     if left_out := found[0]["rows_left_out"]:
         print(f"{left_out:,} more rows of this request were not logged")
     return 0
+
+
+def rows_of_prediction(project: Project, name: str, endpoint: str | None) -> list[dict[str, Any]]:
+    """The logged rows of a prediction, one at least; of any endpoint unless one is given.
+
+    Raises `UsageError` where none is logged.
+    """
+    from penstock.serving.prediction_log.reading import Selection, predictions, records
+
+    names = [endpoint] if endpoint else _endpoints(project)
+    folders = [project.endpoint(one) / "predictions" for one in names]
+    found = records(predictions(folders, Selection(prediction_id=name)).order("row_index"))
+    if not found:
+        raise UsageError(
+            f"no prediction {name!r} is logged" + (f" at {', '.join(names)}" if names else ""),
+            hint="see `penstock predictions list`; old ones may have been deleted",
+        )
+    return found
 
 
 def export_predictions(options: argparse.Namespace) -> int:

@@ -161,9 +161,9 @@ def _stands(engine: Engine) -> dict[str, str]:
     from penstock.registry.champions import staged_label, standing
 
     present = standing(engine)
-    stands = dict.fromkeys(present.archived, "archived")
-    stands[staged_label(engine, STAGING)] = "staging"
-    stands[present.label] = "champion"
+    stands = dict.fromkeys(present.archived, "archived") | {present.label: "champion"}
+    if staged := staged_label(engine, STAGING):
+        stands[staged] = ", ".join(filter(None, (stands.get(staged, ""), "staging")))
     return stands
 
 

@@ -7,6 +7,7 @@ from penstock.cli.table_of_audit import AUDIT_COMMANDS
 from penstock.cli.table_of_compliance import COMPLIANCE_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
+from penstock.cli.table_of_lineage import LINEAGE_COMMANDS
 from penstock.cli.table_of_releases import RELEASE_COMMANDS, VERSION_COMMANDS
 from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
 from penstock.cli.table_of_signatures import SIGNATURE_COMMANDS
@@ -162,6 +163,7 @@ COMMANDS: tuple[Command, ...] = (
         "Exit status 1 means that a feature differs.",
     ),
     *EXPERIMENT_COMMANDS,
+    *LINEAGE_COMMANDS,
     Command(
         "models list",
         "List the registered versions of the project's model",

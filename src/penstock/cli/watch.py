@@ -57,7 +57,7 @@ class PlainWatcher:
 
     def summarise(self, outcome: RunOutcome) -> None:
         """What came of it all, and where to look next."""
-        for line in closing(outcome):
+        for line in (*closing(outcome), *(f"  ! {remark}" for remark in outcome.remarks)):
             self.say(line)
 
 

@@ -27,12 +27,13 @@ from penstock.orchestrators.dvc_stages import (
     needed,
     stages_of,
 )
+from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.task import tell_of_failure
-from penstock.pipeline.execution import GateRefused, RunIdentity, cached, perform, prepare
+from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
-from penstock.state.runs import Runs, new_run_id
+from penstock.state.runs import new_run_id
 
 ORCHESTRATOR = "dvc"
 Progress = Callable[..., None]
@@ -48,24 +49,19 @@ def run_stage(
         now = datetime.now(UTC)
         # No moment is asked for, so that the steps' results are those that `penstock run` has.
         run = RunIdentity(new_run_id(now), now, asked=False)
-        runs = Runs(database)
-        runs.interrupt_abandoned(now)
-        runs.start(
-            run.id,
-            pipeline=project.settings.project.name,
-            environment=project.environment,
-            orchestrator=ORCHESTRATOR,
-            as_of=now,
-            now=now,
-        )
-        work = _Work(plan, project, database, run, progress)
+        recording = Recording.alone(project, database, run, ORCHESTRATOR)
+        work = _Work(plan, project, database, run, recording, progress)
         made: dict[str, Record] = {}
-        for step in stage.steps:
-            made[step.name] = work.do(step.name, done | made)
-        for record in made.values():
-            _lay_out(project, record)
-        _write(project.root / stage.records, {n: to_json(r) for n, r in made.items()})
-        runs.finish(run.id, "succeeded", datetime.now(UTC))
+        try:
+            for step in stage.steps:
+                made[step.name] = work.do(step.name, done | made)
+            for record in made.values():
+                _lay_out(project, record)
+            _write(project.root / stage.records, {n: to_json(r) for n, r in made.items()})
+            recording.finish("succeeded")
+        finally:
+            for remark in recording.leave():
+                progress(remark)
         project.digests.save()
     return made
 
@@ -76,49 +72,30 @@ class _Work:
     project: Project
     database: Engine
     run: RunIdentity
+    recording: Recording
     progress: Progress
 
     def do(self, name: str, done: Mapping[str, Record]) -> Record:
         """One step, recorded; where it fails, so does the run, and the team hears of it."""
-        began, step = datetime.now(UTC), self.plan.step(name)
+        turn, step = Turn(name, datetime.now(UTC)), self.plan.step(name)
         self.progress(f"{name}")
-        self._note(name, "running", began)
+        self.recording.started(turn)
         try:
             prepared = prepare(self.plan, step, self.project, done, self.database)
-            record = cached(prepared, self.project, self.database)
-            status = "cached" if record is not None else "succeeded"
-            if record is None:
-                record = perform(prepared, self.project, self.run, self.database, self._say)
+            turn = turn.with_inputs(prepared)
+            status, record = found_or_made(
+                prepared, self.project, self.run, self.database, self._say
+            )
         except PenstockError as error:
-            report = error.report if isinstance(error, GateRefused) else None
-            self._note(name, "failed", began, report, error)
-            now = datetime.now(UTC)
-            Runs(self.database).finish(self.run.id, "failed", now, error.as_dict())
+            self.recording.ended(turn, "failed", error=error)
+            self.recording.finish("failed", error)
             tell_of_failure(self.project, self.run.id, name, error)
             raise
-        self._note(name, status, began, record)
+        self.recording.ended(turn, status, record)
         return record
 
     def _say(self, message: str, done: float | None = None) -> None:
         self.progress(message, done)
-
-    def _note(
-        self,
-        step: str,
-        status: str,
-        began: datetime,
-        record: Record | None = None,
-        error: PenstockError | None = None,
-    ) -> None:
-        Runs(self.database).record_step(
-            self.run.id,
-            step,
-            status=status,
-            started_at=began,
-            finished_at=None if status == "running" else datetime.now(UTC),
-            record=to_json(record) if record else None,
-            error=error.as_dict() if error else None,
-        )
 
 
 def _stage(plan: Plan, name: str) -> Stage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
@@ -17,15 +17,17 @@ from sqlalchemy import Engine
 from penstock.errors import PenstockError
 from penstock.orchestrators.attempts import Attempts
 from penstock.orchestrators.outcomes import RunOutcome, StepOutcome, Watcher
+from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.task import tell_of_failure
 from penstock.pipeline.execution import RunIdentity, cached, prepare
 from penstock.pipeline.failures import decide_retry
 from penstock.pipeline.plan import Plan, Step
 from penstock.project import Project
-from penstock.records import Record, to_json
+from penstock.records import Record
 from penstock.state.cache import StepCache
-from penstock.state.runs import Runs, new_run_id
+from penstock.state.runs import new_run_id
 
+ORCHESTRATOR = "local"
 IN_VIEW = 3  # steps behind the one that runs for which the host already imports
 
 
@@ -55,7 +57,8 @@ def run_plan(
         now = datetime.now(UTC)
         identity = RunIdentity(new_run_id(now), as_of or now, asked=as_of is not None)
         attempts = Attempts(plan, project, identity, watcher)
-        return _Run(plan, project, database, watcher, identity, attempts).execute(
+        recording = Recording.alone(project, database, identity, ORCHESTRATOR)
+        return _Run(plan, project, database, watcher, identity, attempts, recording).execute(
             _wanted(plan, until)
         )
     finally:
@@ -78,26 +81,18 @@ class _Run:
     watcher: Watcher
     identity: RunIdentity
     attempts: Attempts
+    recording: Recording
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
 
     def execute(self, wanted: list[Step]) -> RunOutcome:
-        started, now = time.monotonic(), datetime.now(UTC)
-        runs = Runs(self.database)
-        runs.interrupt_abandoned(now)
-        runs.start(
-            self.identity.id,
-            pipeline=self.project.settings.project.name,
-            environment=self.project.environment,
-            orchestrator="local",
-            as_of=self.identity.as_of,
-            now=now,
-        )
+        started = time.monotonic()
         self.watcher.run_started(self.identity.id, [step.name for step in wanted])
         try:
             self._run_all(wanted)
         except KeyboardInterrupt:
-            runs.finish(self.identity.id, "interrupted", datetime.now(UTC))
+            self.recording.finish("interrupted")
+            self.recording.leave()
             raise
         finally:
             self.attempts.close()
@@ -108,16 +103,11 @@ class _Run:
             tuple(self.outcomes[step.name] for step in wanted),
         )
         error = outcome.error
-        runs.finish(
-            self.identity.id,
-            "failed" if error else "succeeded",
-            datetime.now(UTC),
-            error.as_dict() if error else None,
-        )
+        self.recording.finish("failed" if error else "succeeded", error)
         if error:
             failed = next(step.step for step in outcome.steps if step.error is not None)
             tell_of_failure(self.project, outcome.run_id, failed, error)
-        return outcome
+        return replace(outcome, remarks=tuple(self.recording.leave()))
 
     def _run_all(self, wanted: list[Step]) -> None:
         """Starts every step as soon as all that it stands behind is done."""
@@ -144,53 +134,39 @@ class _Run:
 
     def _one(self, step: Step, upcoming: list[Step]) -> StepOutcome:
         """One step with its retries, and the record of it."""
-        begun, started_at = time.monotonic(), datetime.now(UTC)
-        attempt, record, error, status = 0, None, None, "succeeded"
+        begun, turn = time.monotonic(), Turn(step.name, datetime.now(UTC), attempt=0)
+        record, error, status = None, None, "succeeded"
         log = self.project.folder / "runs" / self.identity.id / f"{step.name}.log"
         while True:
-            attempt += 1
+            turn = replace(turn, attempt=turn.attempt + 1)
             try:
+<<<<<<< HEAD
+                prepared = prepare(self.plan, step, self.project, self.records, self.database)
+                turn = turn.with_inputs(prepared)
+=======
                 asked = self.identity.asked_as_of
                 prepared = prepare(
                     self.plan, step, self.project, self.records, self.database, asked
                 )
+>>>>>>> releases
                 record = cached(prepared, self.project, self.database)
                 status = "cached" if record is not None else "succeeded"
                 if record is None:
-                    self._record(step, "running", started_at, attempt)
-                    self.watcher.step_started(step.name, attempt)
+                    self.recording.started(turn)
+                    self.watcher.step_started(step.name, turn.attempt)
                     record, error = self.attempts.attempt(prepared, self.records, log, upcoming)
             except PenstockError as raised:
                 error = raised
             if error is None:
                 break
             status, policy = "failed", self.project.settings.pipeline
-            decision = decide_retry(error, attempt, policy.retries, policy.retry_delay)
+            decision = decide_retry(error, turn.attempt, policy.retries, policy.retry_delay)
             if not decision.retry:
                 break
+            self.recording.tried(turn, error)
             self.watcher.step_progress(step.name, f"{error.message}; {decision.reason}", None)
             time.sleep(decision.delay.total_seconds())
             error = None
-        self._record(step, status, started_at, attempt, record, error)
+        self.recording.ended(turn, status, record, error)
         seconds = time.monotonic() - begun
-        return StepOutcome(step.name, status, seconds, record, error, log, attempt)
-
-    def _record(
-        self,
-        step: Step,
-        status: str,
-        started_at: datetime,
-        attempts: int,
-        record: Record | None = None,
-        error: PenstockError | None = None,
-    ) -> None:
-        Runs(self.database).record_step(
-            self.identity.id,
-            step.name,
-            status=status,
-            started_at=started_at,
-            finished_at=None if status == "running" else datetime.now(UTC),
-            attempts=attempts,
-            record=to_json(record) if record else None,
-            error=error.as_dict() if error else None,
-        )
+        return StepOutcome(step.name, status, seconds, record, error, log, turn.attempt)

@@ -37,6 +37,7 @@ class RunOutcome:
     run_id: str
     seconds: float
     steps: tuple[StepOutcome, ...]
+    remarks: tuple[str, ...] = ()  # what beside the steps did not succeed: anchoring, sending
 
     @property
     def error(self) -> PenstockError | None:
@@ -54,6 +55,7 @@ def summary(outcome: RunOutcome) -> Mapping[str, Any]:
         "status": "failed" if error else "succeeded",
         "seconds": round(outcome.seconds, 3),
         "error": error.as_dict() if error else None,
+        "remarks": list(outcome.remarks),
         "steps": [
             {
                 "step": step.step,

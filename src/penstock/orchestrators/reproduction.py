@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.audit.canonical import canonical
 from penstock.audit.ledger import Draft, Ledger, present_actor
 from penstock.digests import file_digest
 from penstock.errors import IntegrityError, StepError, from_dict
@@ -28,6 +29,7 @@ from penstock.records import (
     Record,
     TrainedModel,
     from_json,
+    plain,
     to_json,
 )
 from penstock.releases.checkout import Progress, check_out, variables
@@ -111,7 +113,7 @@ def compared(manifest: Manifest, records: Mapping[str, Record]) -> tuple[Compare
         before, now = manifest.training.params, trained.params
         found.append(Compared("code behind train()", manifest.code.train, trained.code, False))
         found += [
-            Compared(f"param {name}", str(before.get(name)), str(now.get(name)))
+            Compared(f"param {name}", _text(before.get(name)), _text(now.get(name)))
             for name in sorted({*before, *now})
         ]
         found.append(Compared("model", manifest.digest_of_model, trained.digest))
@@ -188,6 +190,11 @@ def _run(
         failed = from_dict(said["error"])
         raise StepError(f"it cannot be trained again: {failed.message}", hint=failed.hint)
     return records
+
+
+def _text(value: Any) -> str:
+    """As the ledger has it: 1.0 and 1 are one number there."""
+    return canonical(plain(value)).decode()
 
 
 def _number(value: float | None) -> str:

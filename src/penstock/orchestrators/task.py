@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.monitoring.notifications import deliver, failure_message
-from penstock.pipeline.execution import GateRefused, RunIdentity, cached, perform, prepare
+from penstock.orchestrators.recording import Recording, Turn
+from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
@@ -42,17 +43,14 @@ def run_task(
     Whatever the orchestrator itself ends the task with, a timeout or a signal, is passed on.
     """
     plan, database = plan_of(project), open_database(project)
-    journal = _Journal(Runs(database), plan, task, datetime.now(UTC))
-    journal.open(project)
+    run = RunIdentity(task.run_id, task.as_of, asked=True)
+    recording = Recording.begin(project, database, run, task.orchestrator)
+    work = _Work(plan, project, database, run, recording, task)
     try:
-        status, record = _record(plan, project, task, records, database)
-    except PenstockError as error:
-        _failed(project, journal, error)
-        raise
-    except BaseException as end:
-        _failed(project, journal, _interruption(task.step, end))
-        raise
-    journal.write(status, record=record)
+        record = to_json(work.do(records))
+    finally:
+        for remark in recording.leave():
+            _say(remark)
     project.digests.save()
     return record
 
@@ -63,27 +61,24 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     Does nothing when a task of the run has recorded its failure, and so has told the team.
     """
     try:
-        runs = Runs(open_database(project))
+        database = open_database(project)
     except ResourceError as unreachable:  # perhaps the very reason why no task recorded anything
         tell_of_failure(project, run_id, step, unreachable)
         return
-    run, now = runs.get(run_id), datetime.now(UTC)
+    run = Runs(database).get(run_id)
     if run is not None and run.status == "failed":
         return
     unfinished = [row for row in run.steps if row.status == "running"] if run else []
     error = next((from_dict(row.error) for row in unfinished if row.error), _death(step, reason))
-    for row in unfinished:
-        runs.record_step(
-            run_id,
-            row.step,
-            status="failed",
-            started_at=row.started_at,
-            finished_at=now,
-            attempts=row.attempts,
-            error=error.as_dict(),
-        )
-    runs.finish(run_id, "failed", now, error.as_dict())
     tell_of_failure(project, run_id, step, error)
+    if run is None:
+        return
+    recording = Recording.resumed(project, database, run)
+    for row in unfinished:
+        recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
+    recording.finish("failed", error)
+    for remark in recording.leave():
+        _say(remark)
 
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
@@ -92,17 +87,6 @@ def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockErr
     log = project.folder / "notices.log"
     with contextlib.suppress(ResourceError, OSError):
         deliver(title, body, project.settings.notify, log, failure=True)
-
-
-def _failed(project: Project, journal: _Journal, error: PenstockError) -> None:
-    """Records a failed attempt; the team hears of it when no other attempt follows."""
-    report = error.report if isinstance(error, GateRefused) else None
-    stored, task = to_json(report) if report else None, journal.task
-    if error.transient and not task.last_attempt:
-        journal.write("running", record=stored, error=error.as_dict())
-        return
-    journal.write("failed", record=stored, error=error.as_dict())
-    tell_of_failure(project, task.run_id, task.step, error)
 
 
 def _death(step: str, reason: str) -> PenstockError:
@@ -120,22 +104,6 @@ def _interruption(step: str, end: BaseException) -> StepInterrupted:
     )
 
 
-def _record(
-    plan: Plan,
-    project: Project,
-    task: Task,
-    records: Mapping[str, dict[str, Any] | None],
-    database: Engine,
-) -> tuple[str, dict[str, Any]]:
-    done = {name: _given(task, name, stored) for name, stored in records.items()}
-    prepared = prepare(plan, plan.step(task.step), project, done, database, task.as_of)
-    found = cached(prepared, project, database)
-    if found is not None:
-        return "cached", to_json(found)
-    identity = RunIdentity(task.run_id, task.as_of, asked=True)
-    return "succeeded", to_json(perform(prepared, project, identity, database, _say))
-
-
 def _given(task: Task, name: str, stored: dict[str, Any] | None) -> Record:
     if stored is None:
         raise StepError(
@@ -150,50 +118,54 @@ def _say(message: str, done: float | None = None) -> None:
 
 
 @dataclass(frozen=True)
-class _Journal:
-    """The row of this task, and with it the status of the run that it belongs to."""
+class _Work:
+    """This task's step, and with it the status of the run that it belongs to."""
 
-    runs: Runs
     plan: Plan
+    project: Project
+    database: Engine
+    run: RunIdentity
+    recording: Recording
     task: Task
-    started_at: datetime
 
-    def open(self, project: Project) -> None:
-        self.runs.start(
-            self.task.run_id,
-            pipeline=project.settings.project.name,
-            environment=project.environment,
-            orchestrator=self.task.orchestrator,
-            as_of=self.task.as_of,
-            now=self.started_at,
-        )
-        self.write("running")
-
-    def write(
-        self,
-        status: str,
-        record: dict[str, Any] | None = None,
-        error: dict[str, Any] | None = None,
-    ) -> None:
-        self.runs.record_step(
-            self.task.run_id,
-            self.task.step,
-            status=status,
-            started_at=self.started_at,
-            finished_at=None if status == "running" else datetime.now(UTC),
-            attempts=self.task.attempt,
-            record=record,
-            error=error,
-        )
+    def do(self, records: Mapping[str, dict[str, Any] | None]) -> Record:
+        """The step, recorded. Raises what it ends with."""
+        task = self.task
+        turn, step = Turn(task.step, datetime.now(UTC), task.attempt), self.plan.step(task.step)
+        self.recording.started(turn)
         self._settle()
+        try:
+            done = {name: _given(task, name, stored) for name, stored in records.items()}
+            prepared = prepare(self.plan, step, self.project, done, self.database, task.as_of)
+            turn = turn.with_inputs(prepared)
+            status, record = found_or_made(prepared, self.project, self.run, self.database, _say)
+        except PenstockError as error:
+            self._failed(turn, error)
+            raise
+        except BaseException as end:
+            self._failed(turn, _interruption(task.step, end))
+            raise
+        self.recording.ended(turn, status, record)
+        self._settle()
+        return record
+
+    def _failed(self, turn: Turn, error: PenstockError) -> None:
+        """Records a failed attempt; the team hears of it when no other attempt follows."""
+        if error.transient and not self.task.last_attempt:
+            self.recording.tried(turn, error)
+            self._settle()
+            return
+        self.recording.ended(turn, "failed", error=error)
+        self._settle()
+        tell_of_failure(self.project, self.task.run_id, self.task.step, error)
 
     def _settle(self) -> None:
         """One failed step fails the run, even while another goes on; the last success ends it."""
-        run = self.runs.get(self.task.run_id)
+        run = Runs(self.database).get(self.task.run_id)
         steps = run.steps if run else ()
         failed = next((step for step in steps if step.status == "failed"), None)
         done = {step.step for step in steps if step.status in {"succeeded", "cached"}}
         if failed:
-            self.runs.finish(self.task.run_id, "failed", datetime.now(UTC), failed.error)
+            self.recording.finish("failed", from_dict(failed.error) if failed.error else None)
         elif done >= {step.name for step in self.plan.steps}:
-            self.runs.finish(self.task.run_id, "succeeded", datetime.now(UTC))
+            self.recording.finish("succeeded")

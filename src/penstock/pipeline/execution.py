@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from penstock.errors import GateFailed, IntegrityError, StepError
+from penstock.lineage.store import record_step
 from penstock.pipeline.context import Progress, StepContext
 from penstock.pipeline.failures import translated
 from penstock.pipeline.inputs import Inputs, inputs_of, key_of
@@ -139,6 +140,16 @@ def _still_up(record: Record, project: Project) -> bool:
     return status(project.endpoint(record.endpoint)).live == record.id
 
 
+def found_or_made(
+    prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
+) -> tuple[str, Record]:
+    """A step's result, and whether it is `cached` or `succeeded`. Raises a `PenstockError`."""
+    found = cached(prepared, project, database)
+    if found is not None:
+        return "cached", found
+    return "succeeded", perform(prepared, project, run, database, progress)
+
+
 def perform(
     prepared: Prepared, project: Project, run: RunIdentity, database: Engine, progress: Progress
 ) -> Record:
@@ -154,6 +165,7 @@ def perform(
             if (found := cached(prepared, project, database)) is not None:
                 return found
             record = _run(prepared, project, run, database, progress)
+            record_step(database, run.id, record, prepared.inputs)
             if isinstance(record, GateReport) and not record.passed:
                 raise _refusal(step, record)
             now, stored = datetime.now(UTC), to_json(record)

@@ -131,7 +131,7 @@ def record(
             digests=manifest.digests,
             reason=reason,
             run_id=manifest.training.run or None,
-            details={"manifest": manifest.model_dump(mode="json")},
+            details={"manifest": manifest.document},
         )
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from penstock.audit.canonical import canonical
+from penstock.audit.canonical import SAFE_INTEGER, canonical
 from penstock.records import Record, plain
 from penstock.settings import Settings
 
@@ -89,9 +89,14 @@ class Manifest(Record):
     adopted: bool = False  # another tool made the model; what is empty is not known
 
     @property
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON. Numbers that canonical JSON cannot hold are words."""
+        return dict(_in_words(plain(self.model_dump(mode="json"))))
+
+    @property
     def content(self) -> bytes:
         """The bytes that the digest is of."""
-        return canonical(plain(self.model_dump(mode="json")))
+        return canonical(self.document)
 
     @property
     def digest(self) -> str:
@@ -117,10 +122,18 @@ class Manifest(Record):
         return {what: digest for what, digest in named.items() if digest}
 
 
+def _in_words(value: Any) -> Any:
+    if isinstance(value, int | float) and abs(value) > SAFE_INTEGER:
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _in_words(inner) for key, inner in value.items()}
+    return [_in_words(inner) for inner in value] if isinstance(value, list) else value
+
+
 def settings_of(settings: Settings) -> dict[str, Any]:
     """The sections that matter, as JSON; secrets are asterisks."""
     document: dict[str, Any] = settings.model_dump(mode="json", include=set(SECTIONS))
-    return dict(plain(document))
+    return dict(_in_words(plain(document)))
 
 
 def settings_digest(document: dict[str, Any]) -> str:

@@ -167,13 +167,17 @@ def _going_on(project: Project, engine: Engine) -> list[str]:
 
 
 def _spec(project: Project, engine: Engine, to: Champion) -> ReleaseSpec | None:
-    """What production shall serve: a release of these bytes that runs there still, or another."""
+    """What production shall serve; None where it serves nothing.
+
+    A release of these bytes that runs there still, unless it reads features: those that it began
+    with may be others than those that are restored.
+    """
     published = routes.published(engine, PRODUCTION)
     if published is None:
         return None
     table = RoutingTable.model_validate(published.document)
     for spec in table.releases.values():
-        if spec.digest == to.digest:
+        if spec.digest == to.digest and spec.features is None:
             return spec
     found = version_of(project, to.label)
     return release_for(project, engine, found, PRODUCTION, secrets.token_hex(3))

@@ -34,6 +34,13 @@ class StepCache:
         newest = cache.c.created_at.desc()
         return self._first(select(cache).where(cache.c.step == step).order_by(newest).limit(1))
 
+    def all(self, step: str = "") -> list[CacheEntry]:
+        """What is remembered of one step, or of every one, oldest first."""
+        query = select(cache).order_by(cache.c.created_at)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(cache.c.step == step) if step else query).all()
+        return [CacheEntry(**row._mapping) for row in rows]
+
     def put(self, entry: CacheEntry) -> None:
         with self._engine.begin() as connection:
             upsert(connection, cache, vars(entry))

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0004"  # the newest migration
+REVISION = "0005"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -267,6 +267,25 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("rollout", String(64), nullable=False),
     Column("at", UtcDateTime, nullable=False),
+)
+
+# What rests on what: facts by the digest of their content, and an edge to each that one was made
+# from. Rows are only ever added.
+lineage_nodes = Table(
+    "lineage_nodes",
+    metadata,
+    Column("key", String(256), primary_key=True),  # a digest; NAME@VERSION; the id of a run
+    Column("kind", String(32), nullable=False),
+    Column("label", Text, nullable=False, index=True),  # for people, or a file's name
+)
+
+lineage_edges = Table(
+    "lineage_edges",
+    metadata,
+    Column("child", String(256), primary_key=True),
+    Column("parent", String(256), primary_key=True),
+    Column("relation", String(32), primary_key=True),  # made from, made by, judges
+    Index("lineage_edges_parent", "parent", "child"),
 )
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
+from openlineage_schemas import faults
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +84,7 @@ class Airflow:
             "PENSTOCK_GATES_INTEGRATION_THROUGHPUT_QPS": "> 1",
             "PENSTOCK_NOTIFY_SMTP_PORT": str(self.mail_port),
             "PENSTOCK_PIPELINE_RETRY_DELAY": "1s",
+            "PENSTOCK_LINEAGE_OPENLINEAGE": "file:events.jsonl",
         }
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -355,3 +358,27 @@ def test_a_failed_gate_leaves_the_endpoint_as_it_was(airflow: Airflow, refused: 
     staging = airflow.penstock("status")["staging"]
     with urllib.request.urlopen(f"{staging['url']}/release", timeout=30) as answer:
         assert json.load(answer)["model"] == "shop@1"
+
+
+def test_its_tasks_tell_openlineage_of_all_that_began_and_ended(
+    airflow: Airflow, nightly: Run, refused: Run
+) -> None:
+    lines = (airflow.project / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [fault for event in events for fault in faults(event)] == []
+    told = Counter((event["eventType"], event["job"]["name"]) for event in events)
+    # Two runs, and one attempt more of the step that did not reach its source.
+    assert told["START", "shop"] == 2
+    assert (told["COMPLETE", "shop"], told["FAIL", "shop"]) == (1, 1)
+    assert (told["START", "shop.count_rows"], told["FAIL", "shop.count_rows"]) == (3, 1)
+    assert told["FAIL", "shop.evaluate_model"] == 1
+    ended = {e["run"]["runId"] for e in events if e["eventType"] != "START"}
+    assert ended == {e["run"]["runId"] for e in events}
+    facets = [event["run"]["facets"] for event in events]
+    assert len({one["parent"]["run"]["runId"] for one in facets if "parent" in one}) == 2
+
+
+def test_the_end_of_a_run_leaves_a_signed_ledger(airflow: Airflow, nightly: Run) -> None:
+    seen = airflow.penstock("audit", "verify")
+    assert seen["holds"]
+    assert seen["checkpoints"]

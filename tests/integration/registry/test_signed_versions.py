@@ -27,6 +27,7 @@ from penstock.registry.model_keys import KeyFiles
 from penstock.registry.provenance import Build
 from penstock.registry.versions import Found, fetch, find
 from penstock.registry.waivers import admitted
+from penstock.releases.history import release_of
 from penstock.serving import endpoint
 from penstock.serving.release import ReleaseSpec
 from penstock.settings import ServingSettings
@@ -40,6 +41,9 @@ SETTINGS = """\
 name = "shop"
 [registry]
 admit = ["pyfunc"]
+[serving]
+port = 0
+replicas = 1
 """
 SAFE = """\
 flavors:
@@ -292,6 +296,17 @@ def test_a_custom_model_is_served_once_it_is_signed_and_waived(
         answer = ask(f"{url}/predict", {"rows": [{"visits": 4.0}, {"visits": 2.0}]})
         assert answer.status == 200
         assert answer.body["predictions"] == [0.5, 0.25]
+        # The command that brings any version to staging asks the same.
+        assert shop.penstock("models", "promote", label, "--to", "staging") == 0
+        staged = endpoint.table_of(place)
+        assert staged
+        (spec,) = staged.releases.values()
+        assert spec.admitted == ("pyfunc",)
+        made = release_of(shop.engine, found.digest)
+        assert made
+        assert (made.digest, made.adopted) == (spec.manifest, True)
+        answer = ask(f"{endpoint.status(place.folder).url}/predict", {"rows": [{"visits": 8.0}]})
+        assert (answer.body["predictions"], answer.body["model"]) == ([1.0], label)
         # Whatever a table says, the gateway looks for the signature itself.
         beside(folder).rename(folder.with_name("away"))
         with pytest.raises(ServingError, match=f"{label} is not signed"):

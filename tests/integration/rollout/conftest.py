@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def running(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A shop whose gateway, of two processes, serves the baseline."""
     shop = shops.copied(template, tmp_path_factory.mktemp("running") / "shop", workers=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(shops.SUPPORT))
+        patch.setenv("PYTHONPATH", str(shops.SUPPORT), prepend=os.pathsep)
         shop.serve_baseline()
         yield shop
         shop.close()
@@ -40,7 +41,7 @@ def new_shop(
     template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Shop]]:
     """Shops of a test's own, with no gateway."""
-    monkeypatch.setenv("PYTHONPATH", str(shops.SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", str(shops.SUPPORT), prepend=os.pathsep)
     made: list[Shop] = []
 
     def make(**given: int) -> Shop:

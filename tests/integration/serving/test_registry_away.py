@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from gateways import HALF, ROWS, Gateway, in_foreground, load, table, until
-from online_backends import free_port
+from mlflow_servers import MlflowServer
 
 from penstock.digests import folder_digest
 from penstock.errors import ResourceError
@@ -29,38 +26,6 @@ from penstock.serving.release import ReleaseSpec
 pytestmark = pytest.mark.slow
 
 UNITS = [f"user-{number}" for number in range(100)]
-
-
-class MlflowServer:
-    """MLflow's own server, with its files in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        command = [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
-            *("--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-            *("--artifacts-destination", str(folder / "artifacts")),
-        ]
-        self._log = (folder / "server.log").open("wb")
-        self.process = subprocess.Popen(
-            command, stdout=self._log, stderr=self._log, start_new_session=True
-        )
-        until(self._answers)
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self._log.close()
 
 
 @dataclass(frozen=True)
