@@ -1,4 +1,4 @@
-"""A project with two versions of a small model, and all that runs leave behind, without the runs."""
+"""A project with two versions of a small model and all that their runs would have left behind."""
 
 from __future__ import annotations
 
