@@ -43,7 +43,8 @@ ROOMS = {
 HEAVY = {
     *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
-    *("fpdf", "openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
+    *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
+    "fpdf",
 }
 # modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {
