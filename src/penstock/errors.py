@@ -10,6 +10,7 @@
     ├── IntegrityError        bytes are not the bytes that were recorded
     ├── ServingError          an endpoint did not come up or did not answer
     ├── RolloutError          what is asked does not fit the state of a rollout
+    ├── AccessError           who asks is not known, or may not do it
     ├── ConflictError         somebody else wrote the same thing at the same time
     └── StepError             a step ended without a result
         ├── UserCodeError     the project's own code raised
@@ -95,6 +96,10 @@ class RolloutError(PenstockError):
     """What is asked of a rollout does not fit the state that it is in."""
 
 
+class AccessError(PenstockError):
+    """Whoever asks is not known, or has no role that allows it."""
+
+
 class ConflictError(PenstockError):
     """Somebody else changed the same thing in the meantime: look again, and decide again."""
 
@@ -132,6 +137,7 @@ KINDS: dict[str, type[PenstockError]] = {
         IntegrityError,
         ServingError,
         RolloutError,
+        AccessError,
         ConflictError,
         StepError,
         UserCodeError,

@@ -12,9 +12,9 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
-from penstock.setting_types import Duration, Ratio, Section, Words, duration_text
+from penstock.setting_types import LongSpan, Ratio, Section, Span, Words
 
 ERROR_RATE = "error_rate"
 LATENCY = re.compile(r"latency_p(\d\d)")
@@ -24,21 +24,6 @@ EVENT = re.compile(r"event:[a-z][a-z0-9_]{0,30}")
 STRATEGIES = ("canary", "blue_green", "ab", "shadow")
 
 
-def _not_negative(value: timedelta) -> timedelta:
-    if value < timedelta(0):
-        raise ValueError("a duration is not negative")
-    return value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("a duration above zero is expected")
-    return value
-
-
-_written = PlainSerializer(duration_text, when_used="json")  # so that it reads back
-Span = Annotated[Duration, AfterValidator(_not_negative), _written]  # zero is allowed
-LongSpan = Annotated[Duration, AfterValidator(_positive), _written]
 Open = Annotated[float, Field(gt=0.0, lt=1.0)]  # a probability that is neither 0 nor 1
 
 

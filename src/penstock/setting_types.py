@@ -6,7 +6,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -54,7 +61,22 @@ def in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("a duration is not negative")
+    return value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("a duration above zero is expected")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+_written = PlainSerializer(duration_text, when_used="json")  # so that it reads back
+Span = Annotated[Duration, AfterValidator(_not_negative), _written]  # zero is allowed
+LongSpan = Annotated[Duration, AfterValidator(_positive), _written]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=16 * 2**20)]
 Moment = Annotated[datetime, AfterValidator(in_utc)]
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]

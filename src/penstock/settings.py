@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from penstock.approval_settings import ApprovalPolicy
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
     Duration,
@@ -212,6 +213,13 @@ class StateSettings(Section):
     url: SecretStr = SecretStr("")  # SQLAlchemy; empty: SQLite in .penstock
 
 
+class AccessSettings(Section):
+    """Whose signatures count at the gateways."""
+
+    # To be committed; one key a line. Where it is there, the keys in the ledger do not suffice.
+    approver_keys: str = "approvers.pub"
+
+
 class AuditSettings(Section):
     """The ledger: who signs it, where that is kept outside, and what is kept beside it."""
 
@@ -256,7 +264,14 @@ class Settings(Section):
     state: StateSettings = StateSettings()
     audit: AuditSettings = AuditSettings()
     lineage: LineageSettings = LineageSettings()
+    access: AccessSettings = AccessSettings()
+    approvals: dict[Name, ApprovalPolicy] = Field(default_factory=dict)  # by endpoint
 
     @property
     def model_name(self) -> str:
         return self.registry.model or self.project.name
+
+    def approval_of(self, target: str) -> ApprovalPolicy:
+        """Who must agree before a model serves an endpoint; before staging, nobody."""
+        unwritten = ApprovalPolicy(required=0) if target == "staging" else ApprovalPolicy()
+        return self.approvals.get(target, unwritten)

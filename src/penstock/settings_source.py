@@ -22,7 +22,10 @@ from penstock.setting_types import duration_text
 from penstock.settings import Settings
 
 ENVIRONMENTS = ("dev", "staging", "production")
-RESERVED = {"PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT", "PENSTOCK_TRACEBACK"}
+RESERVED = {
+    *("PENSTOCK_ENVIRONMENT", "PENSTOCK_PROJECT", "PENSTOCK_TRACEBACK"),
+    *("PENSTOCK_TOKEN", "PENSTOCK_TOKEN_FILE", "PENSTOCK_KEY_FILE"),
+}
 # Kubernetes adds these for a service that happens to be called penstock; tests have their own.
 FOREIGN = re.compile(r"PENSTOCK_(SERVICE_|PORT$|PORT_|TEST_)")
 # A password may hold a slash, and may stand among the options.

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from penstock.audit.approvals import approve
 from penstock.audit.ledger import Ledger
 from penstock.errors import PenstockError, ResourceError
 from penstock.project import Project, open_project
@@ -389,7 +388,7 @@ class TestLedger:
 
     def test_the_champion_is_the_version_promoted_last(self, database: Engine) -> None:
         assert champion_label(database) == "none"
-        approve(database, "shop@9", digest="d", target="production", meaning="good")
+        Ledger(database).append("model.approved", "shop@9", digest="d")
         assert champion_label(database) == "none"  # to be approved is not to serve
         for label in ("shop@2", "shop@3", "shop@1"):
             with Ledger(database).page() as page:

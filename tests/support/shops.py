@@ -18,7 +18,7 @@ from typing import Any, Self
 from gateways import Load, ask, load
 from sqlalchemy import Engine, delete
 
-from penstock.audit.approvals import approve
+from penstock.approvals import giving
 from penstock.audit.ledger import Ledger
 from penstock.project import Project, open_project
 from penstock.registry import versions
@@ -45,6 +45,7 @@ from penstock.state.tables import quarantine
 from penstock.training import tracking
 
 PRODUCTION = "production"
+RUNNER, CODER = "rita", "carl"  # who made the versions: the run, and the code
 SUPPORT = Path(__file__).parent
 USERS = [f"user-{number}" for number in range(200)]
 ENTITIES = {"entities": {"customer_id": [40]}}
@@ -68,6 +69,9 @@ workers = {workers}
 ports = {{production = 0}}
 request_timeout = "3s"
 hang_timeout = "3s"
+
+[approvals.production]
+required = {required}
 """
 MLMODEL = """\
 flavors:
@@ -96,7 +100,7 @@ QUICK: dict[str, Any] = {
 def build(root: Path) -> None:
     """The project's folder with its registry: once for many tests, which copy it."""
     root.mkdir(parents=True, exist_ok=True)
-    (root / "penstock.toml").write_text(SETTINGS.format(workers=1))
+    (root / "penstock.toml").write_text(SETTINGS.format(workers=1, required=0))
     project = open_project(root, "dev")
     engine = open_database(project)
     for number in range(BASELINE, UNTESTED + 1):
@@ -105,7 +109,16 @@ def build(root: Path) -> None:
         tracking.log(project, run, files={"model": model})
         digest = model_digest(model)
         attest(project, model, Build("shop", digest, "lightgbm", mlflow_run_id=run))
-        made = versions.register(project, run, {"model": digest}, {})
+        digests = {"model": digest, "code": f"{number}" * 64}
+        tested = {} if number == UNTESTED else {giving.TESTED: "passed"}
+        made = versions.register(project, run, digests, {}, attested=tested)
+        Ledger(engine).append(
+            "model.registered",
+            made.label,
+            digest=digest,
+            actor=RUNNER,
+            details={"digests": digests, "authors": {"code": [CODER]}},
+        )
         path = versions.fetch(project, made.version, made.digest)
         if number != UNTESTED:
             source = SOURCES.get(number, "Sound")
@@ -151,10 +164,10 @@ def _source(name: str, **arguments: str) -> FeatureSource:
     return FeatureSource(module=module, arguments=arguments, entities=("customer_id",))
 
 
-def copied(template: Path, root: Path, *, workers: int = 1) -> Shop:
-    """A shop of one's own."""
+def copied(template: Path, root: Path, *, workers: int = 1, required: int = 0) -> Shop:
+    """A shop of one's own; `required`: how many must approve what its gateway loads."""
     shutil.copytree(template, root)
-    (root / "penstock.toml").write_text(SETTINGS.format(workers=workers))
+    (root / "penstock.toml").write_text(SETTINGS.format(workers=workers, required=required))
     return Shop(root)
 
 
@@ -191,7 +204,7 @@ class Shop:
 
     def approve(self, version: int) -> None:
         one = self.found(version)
-        approve(self.engine, one.label, digest=one.digest, target=PRODUCTION, meaning="tested")
+        giving.approve(self.project, self.engine, one, PRODUCTION, meaning="tested")
 
     def staged(self, version: int, source: str, **arguments: str) -> None:
         """The version was deployed to staging again, and is like this from now on."""

@@ -42,6 +42,8 @@ __all__ = [
     "MemoryLedger",
     "Page",
     "Personal",
+    "acting_as",
+    "os_actor",
     "present_actor",
     "present_user",
 ]
@@ -142,6 +144,11 @@ class Ledger(_Appending):
         with self.engine.connect() as connection:
             return _entries(connection, (action,) if action else (), stream)
 
+    def entries_of(self, actions: Sequence[str]) -> list[Entry]:
+        """The entries of some actions, oldest first."""
+        with self.engine.connect() as connection:
+            return _entries(connection, actions, "")
+
 
 @dataclass
 class Page:
@@ -220,18 +227,37 @@ class MemoryLedger(_Appending):
             ]
 
 
+_acting: Actor | None = None  # of this process: a thread acts as the process does
+
+
+@contextlib.contextmanager
+def acting_as(actor: Actor) -> Iterator[None]:
+    """What this process does meanwhile is done by somebody whom the caller has authenticated."""
+    global _acting
+    before, _acting = _acting, actor
+    try:
+        yield
+    finally:
+        _acting = before
+
+
 def present_user() -> str:
+    """The id of who acts."""
+    return present_actor().id
+
+
+def present_actor() -> Actor:
+    """Who acts: whom a token named, or else whom the operating system knows."""
+    return _acting or os_actor()
+
+
+def os_actor() -> Actor:
     """Who acts, as the operating system knows them."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user without an entry in passwd
         name = f"uid-{os.getuid()}"
-    return f"{name}@{socket.gethostname()}"
-
-
-def present_actor() -> Actor:
-    user = present_user()
-    return Actor(user, name=user.partition("@")[0], authenticated="os")
+    return Actor(f"{name}@{socket.gethostname()}", name=name, authenticated="os")
 
 
 def actor_of(actor: str | Actor | None) -> Actor:

@@ -10,7 +10,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
+from penstock.access.roles import Permission
 from penstock.cli.table import COMMANDS, Command, Option
 from penstock.errors import PenstockError, ResourceError
 
@@ -26,7 +28,8 @@ def run(arguments: Sequence[str]) -> int:
 
     module, _, name = options.handler.partition(":")
     try:
-        status = int(getattr(import_module(module), name)(options) or 0)
+        with _acting(options):
+            status = int(getattr(import_module(module), name)(options) or 0)
         sys.stdout.flush()  # here, where a reader that has gone is not yet an error
         return status
     except PenstockError as error:
@@ -39,6 +42,17 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:  # no space, no permission
         return _explain(ResourceError(str(error)), as_json=options.json)
+
+
+def _acting(options: argparse.Namespace) -> AbstractContextManager[object]:
+    """Whoever typed this, where it matters who it is. Raises `AccessError`."""
+    permission = options.asks(options)
+    if permission is Permission.READ:
+        return nullcontext()
+    from penstock.access.present import acting
+    from penstock.cli.opening import project_of
+
+    return acting(project_of(options), permission)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +107,7 @@ def _add(
     )
     for option in (*command.options, *_common()):
         parser.add_argument(*option.names, **option.settings)
-    parser.set_defaults(handler=command.handler)
+    parser.set_defaults(handler=command.handler, asks=command.asks)
 
 
 def _common() -> tuple[Option, ...]:

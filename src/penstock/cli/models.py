@@ -1,9 +1,8 @@
-"""`penstock models list` and `penstock models approve`."""
+"""`penstock models list`."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import moment, print_json, table
-from penstock.errors import UsageError
 
 if TYPE_CHECKING:
     from penstock.registry.aliases import Stray
@@ -56,25 +54,3 @@ def tell_strays(wrong: Sequence[Stray]) -> None:
 
 def _strays_of(label: str, wrong: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in wrong.values() if label in (one["ledger"], one["registry"])]
-
-
-def approve(options: argparse.Namespace) -> int:
-    from penstock.registry.promotion import approve_for_production
-    from penstock.state.database import open_database
-
-    project = project_of(options)
-    match = re.fullmatch(r"(.+)@(\d+)", options.model)
-    if match is None or match[1] != project.settings.model_name:
-        raise UsageError(
-            f"{options.model!r} is no version of this project's model",
-            hint=f"write {project.settings.model_name}@NUMBER; see `penstock models list`",
-        )
-    version = approve_for_production(
-        project, open_database(project), int(match[2]), meaning=options.meaning
-    )
-    if options.json:
-        print_json(asdict(version))
-    else:
-        print(f"{version.label} ({version.digest[:12]}) is approved for production")
-        print(f"  next: penstock rollout start {version.label}")
-    return 0

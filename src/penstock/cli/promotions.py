@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
@@ -70,11 +72,15 @@ def rollback(options: argparse.Namespace) -> int:
 def _to_production(
     project: Project, engine: Engine, found: Found, options: argparse.Namespace
 ) -> int:
+    from penstock.approvals.book import required
     from penstock.registry.champions import standing
     from penstock.registry.promotion import promote as make_champion
 
     before = standing(engine).label
-    entry = make_champion(project, engine, found, expected=before, reason=options.reason)
+    agreed = partial(required, project, engine, found, PRODUCTION, datetime.now(UTC))
+    entry = make_champion(
+        project, engine, found, expected=before, agreed=agreed, reason=options.reason
+    )
     said = {
         "champion": found.label,
         "archived": before if entry else "",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from typing import Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
 from penstock.project import STAGING, Project
+
+PRODUCTION = "production"
 
 
 def status(options: argparse.Namespace) -> int:
@@ -22,12 +25,14 @@ def status(options: argparse.Namespace) -> int:
     serves = f"{staging['url']} serves {staging['model']}" if staging["live"] else staging["state"]
     print(f"staging   {serves}{'; ' + staging['error'] if staging['error'] else ''}")
     print(f"champion  {found['champion']}")
+    for broken in found["broken_glass"]:
+        print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
     return 0
 
 
 def _collect(project: Project) -> dict[str, Any]:
-    from penstock.audit.approvals import approvals
+    from penstock.approvals.book import pinned_keys, read_book
     from penstock.registry.champions import champion_label
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
@@ -39,9 +44,17 @@ def _collect(project: Project) -> dict[str, Any]:
     latest = Runs(database).list(1)
     endpoint = endpoint_status(project.endpoint(STAGING))
     table = table_of(place_of(project, STAGING)) if endpoint.live else None
-    model = table.releases[table.champion].model if table else ""
+    release = table.releases[table.champion] if table else None
+    model = release.model if release else ""
     champion = champion_label(database)
-    approved = {entry.subject for entry in approvals(database)}
+    book, policy = (
+        read_book(database, pinned_keys(project)),
+        project.settings.approval_of(PRODUCTION),
+    )
+    agreed = bool(
+        release
+        and book.standing(policy, release.digest, PRODUCTION, datetime.now(UTC), model=model).met
+    )
     going_on = [one.id for one in rollouts.live(database)]
     return {
         "project": project.settings.project.name,
@@ -56,13 +69,12 @@ def _collect(project: Project) -> dict[str, Any]:
         },
         "champion": champion,
         "rollouts": going_on,
-        "next": _next(latest[0].status if latest else None, model, champion, approved, going_on),
+        "broken_glass": sorted({one.model for one in book.open_glasses()}),
+        "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
     }
 
 
-def _next(
-    last: str | None, model: str, champion: str, approved: set[str], going_on: list[str]
-) -> str:
+def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:
     if last is None:
         return "penstock run"
     if last == "running":
@@ -73,7 +85,7 @@ def _next(
         return "penstock serve, or penstock run"
     if going_on:
         return f"penstock rollout status {going_on[0]} --watch"
-    if model in approved and model != champion:
+    if agreed and model != champion:
         return f"penstock rollout start {model}"
     if model != champion:
         return f"penstock models approve {model} --for production --meaning '…'"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
+from penstock.cli.table_of_access import ACCESS_COMMANDS
+from penstock.cli.table_of_approvals import APPROVAL_COMMANDS
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
 from penstock.cli.table_of_compliance import COMPLIANCE_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
@@ -28,6 +31,7 @@ COMMANDS: tuple[Command, ...] = (
                 help="churn: a whole example; blank: the smallest project (default: churn)",
             ),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "run",
@@ -48,25 +52,34 @@ COMMANDS: tuple[Command, ...] = (
         "plan",
         "Show the steps, and which of them the next run would do",
         "penstock.cli.plan:plan",
+        permission=Permission.READ,
     ),
     Command(
         "why",
         "Say which input makes a step run again",
         "penstock.cli.plan:why",
         (Option("step", metavar="STEP"),),
+        permission=Permission.READ,
     ),
-    Command("status", "Show where the project stands", "penstock.cli.status:status"),
+    Command(
+        "status",
+        "Show where the project stands",
+        "penstock.cli.status:status",
+        permission=Permission.READ,
+    ),
     Command(
         "runs list",
         "List the latest runs",
         "penstock.cli.runs:list_runs",
         (Option("--limit", type=int, default=20, metavar="N", help="how many (default: 20)"),),
+        permission=Permission.READ,
     ),
     Command(
         "runs show",
         "Show one run: its steps, their results and errors",
         "penstock.cli.runs:show_run",
         (Option("run", metavar="RUN", help="its id, or a beginning of it; `last` for the latest"),),
+        permission=Permission.READ,
     ),
     Command(
         "validate",
@@ -80,18 +93,21 @@ COMMANDS: tuple[Command, ...] = (
             ),
             Option("--data", metavar="FILE", help="a Parquet or CSV file instead of the dataset"),
         ),
+        permission=Permission.READ,
     ),
     *DATA_COMMANDS,
     Command(
         "features list",
         "List the feature views: what they are about, who owns and who uses them",
         "penstock.cli.features:list_views",
+        permission=Permission.READ,
     ),
     Command(
         "features show",
         "Show a feature view: its features, source and definition",
         "penstock.cli.features:show_view",
         (Option("view", metavar="VIEW"),),
+        permission=Permission.READ,
     ),
     Command(
         "features apply",
@@ -111,12 +127,14 @@ COMMANDS: tuple[Command, ...] = (
         (),
         "Exit status 1 means that a view is not as fresh as it is expected to be: stale, without "
         "data, or unreadable.",
+        permission=Permission.READ,
     ),
     Command(
         "features lineage",
         "Show what a feature is made of, and which services and models use it",
         "penstock.cli.features:lineage",
         (Option("feature", metavar="VIEW[.FEATURE]"),),
+        permission=Permission.READ,
     ),
     Command(
         "features history",
@@ -129,6 +147,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--output", metavar="FILE", required=True, help="the Parquet file to write"),
             Option("--service", metavar="NAME", help="(default: [features] service)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "features materialize",
@@ -161,6 +180,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--service", metavar="NAME", help="(default: [features] service)"),
         ),
         "Exit status 1 means that a feature differs.",
+        permission=Permission.READ,
     ),
     *EXPERIMENT_COMMANDS,
     *LINEAGE_COMMANDS,
@@ -168,18 +188,9 @@ COMMANDS: tuple[Command, ...] = (
         "models list",
         "List the registered versions of the project's model",
         "penstock.cli.models:list_models",
+        permission=Permission.READ,
     ),
-    Command(
-        "models approve",
-        "Approve a version for production: it becomes the champion",
-        "penstock.cli.models:approve",
-        (
-            Option("model", metavar="NAME@VERSION"),
-            Option("--for", dest="target", choices=("production",), required=True),
-            Option("--meaning", required=True, help="what the approval says, in your words"),
-        ),
-        "Later models must be no worse than the champion.",
-    ),
+    *APPROVAL_COMMANDS,
     *VERSION_COMMANDS,
     *RELEASE_COMMANDS,
     Command(
@@ -196,18 +207,21 @@ COMMANDS: tuple[Command, ...] = (
         "endpoints list",
         "List the endpoints: what they serve, and which gateways serve them",
         "penstock.cli.endpoints:list_endpoints",
+        permission=Permission.READ,
     ),
     Command(
         "endpoints show",
         "Show an endpoint: its releases, arms, replicas and gateways",
         "penstock.cli.endpoints:show_endpoint",
         (Option("endpoint", metavar="NAME", nargs="?", default="staging"),),
+        permission=Permission.READ,
     ),
     Command(
         "endpoints routes",
         "Show an endpoint's routing table as it was published",
         "penstock.cli.endpoints:show_routes",
         (Option("endpoint", metavar="NAME", nargs="?", default="staging"),),
+        permission=Permission.READ,
     ),
     Command(
         "predictions list",
@@ -219,6 +233,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--release", metavar="ID", help="only what this release answered"),
             Option("--limit", type=int, metavar="N", default=20, help="(default: 20)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "predictions show",
@@ -228,6 +243,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("id", metavar="ID", help="as the answer gave it"),
             Option("--endpoint", metavar="NAME", help="(default: all)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "predictions export",
@@ -239,6 +255,7 @@ COMMANDS: tuple[Command, ...] = (
             Option("--release", metavar="ID", help="only what this release answered"),
             Option("--output", metavar="FILE", required=True, help="Parquet, or CSV"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "predict",
@@ -254,6 +271,7 @@ COMMANDS: tuple[Command, ...] = (
             ),
             Option("--rows", metavar="FILE", help="feature rows from a CSV, Parquet or JSON file"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "load",
@@ -308,14 +326,17 @@ COMMANDS: tuple[Command, ...] = (
             ),
         ),
         "Exit status 1 means that no request was answered with 200.",
+        permission=Permission.READ,
     ),
     *SIGNATURE_COMMANDS,
     *ROLLOUT_COMMANDS,
+    *ACCESS_COMMANDS,
     *AUDIT_COMMANDS,
     *COMPLIANCE_COMMANDS,
     Command(
         "doctor",
         "Check this machine, the settings and every tool the project uses",
         "penstock.cli.doctor:doctor",
+        permission=Permission.READ,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 ENTRY = Option("entry", metavar="ENTRY", help="its number, or its id")
@@ -25,12 +26,14 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
             *SELECTION,
             Option("--limit", type=int, default=30, metavar="N", help="newest (default: 30)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "audit show",
         "Show one entry whole, its hash, and what is kept beside it",
         "penstock.cli.audit:show",
         (ENTRY,),
+        permission=Permission.READ,
     ),
     Command(
         "audit verify",
@@ -57,6 +60,7 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
             Option("--key", metavar="FILE", help="public keys (default: the project's)"),
         ),
         "Exit status 1 means that something is not as it was written; it says which entries.",
+        permission=Permission.READ,
     ),
     Command(
         "audit proof",
@@ -67,6 +71,7 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
             Option("--from", dest="size1", type=int, metavar="N", help="that N entries go on"),
             Option("--to", dest="size2", type=int, metavar="N", help="to N (default: all)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "audit checkpoint",
@@ -92,6 +97,7 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.audit_verify:export_bundle",
         (Option("folder", metavar="DIR", help="a new folder"), *SELECTION),
         "Without a selection, all entries under the latest checkpoint.",
+        permission=Permission.READ,
     ),
     Command(
         "audit erase",
@@ -103,23 +109,39 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
             REASON,
         ),
         "The entries stay and still verify; they tell nothing of what was beside them.",
+        permission=Permission.ADMINISTER,
     ),
     Command(
         "audit hold",
         "List legal holds, place one, or release one: what they cover is not erased",
         "penstock.cli.audit_payloads:hold",
         (
-            Option("name", metavar="NAME", nargs="?", help="without one, all that stand"),
+            Option(
+                "name",
+                metavar="NAME",
+                nargs="?",
+                asks=Permission.ADMINISTER,
+                help="without one, all that stand",
+            ),
             Option("--actions", metavar="BEGINNING", default="", help="only such entries"),
             Option("--person", metavar="PERSON", default="", help="only what is about them"),
             Option("--release", action="store_true", help="the hold is over"),
             REASON,
         ),
+        permission=Permission.READ,
     ),
     Command(
         "audit key",
         "Show the public keys of the ledger, or make a new pair",
         "penstock.cli.audit_verify:key",
-        (Option("--new", action="store_true", help="a pair that signs from now on"),),
+        (
+            Option(
+                "--new",
+                action="store_true",
+                asks=Permission.ADMINISTER,
+                help="a pair that signs from now on",
+            ),
+        ),
+        permission=Permission.READ,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 _PATHS = Option("path", nargs="*", metavar="PATH", help="tracked files or folders (default: all)")
@@ -62,6 +63,7 @@ DATA_COMMANDS: tuple[Command, ...] = (
         ),
         "A revision is git's, or a dataset's of `penstock data list`, or the word workspace. Rows "
         "are told apart by [data] key.",
+        permission=Permission.READ,
     ),
     Command(
         "data list",
@@ -69,6 +71,7 @@ DATA_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.data_versions:list_versions",
         (_PATHS,),
         "The one that DVC's notes name at present is marked with *.",
+        permission=Permission.READ,
     ),
     Command(
         "data gc",
@@ -95,6 +98,7 @@ DATA_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.data_pipeline:export",
         (),
         "Stages that others wrote into it stay as they are.",
+        permission=Permission.READ,
     ),
     Command(
         "data stage",

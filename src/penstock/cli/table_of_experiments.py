@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 _EXPERIMENT = Option("--experiment", metavar="NAME", help="in MLflow (default: the project's own)")
@@ -23,6 +24,7 @@ EXPERIMENT_COMMANDS: tuple[Command, ...] = (
             ),
             _EXPERIMENT,
         ),
+        permission=Permission.READ,
     ),
     Command(
         "experiments compare",
@@ -40,6 +42,7 @@ EXPERIMENT_COMMANDS: tuple[Command, ...] = (
             Option("--output", metavar="FILE", help="write it there"),
             _EXPERIMENT,
         ),
+        permission=Permission.READ,
     ),
     Command(
         "experiments plot",
@@ -60,5 +63,6 @@ EXPERIMENT_COMMANDS: tuple[Command, ...] = (
             _EXPERIMENT,
         ),
         "Of one run alone, the trials of its search are drawn. The page needs no network.",
+        permission=Permission.READ,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 LINEAGE_COMMANDS: tuple[Command, ...] = (
@@ -14,6 +15,7 @@ LINEAGE_COMMANDS: tuple[Command, ...] = (
             Option("--endpoint", help="where it was given (default: all are searched)"),
             Option("--rows", action="store_true", help="name the rows behind its features too"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "impact",
@@ -24,6 +26,7 @@ LINEAGE_COMMANDS: tuple[Command, ...] = (
                 "fact", metavar="DIGEST", help="its beginning will do; or a file, or NAME@VERSION"
             ),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "lineage rebuild",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 MODEL = Option("model", metavar="NAME@VERSION")
@@ -17,18 +18,21 @@ VERSION_COMMANDS: tuple[Command, ...] = (
         "Show a version: where it stands, what it came from, what was done with it",
         "penstock.cli.model_versions:show",
         (MODEL,),
+        permission=Permission.READ,
     ),
     Command(
         "models compare",
         "Show versions side by side, and say what differs in what they rest on",
         "penstock.cli.model_versions:compare",
         (Option("model", metavar="NAME@VERSION", nargs="+"),),
+        permission=Permission.READ,
     ),
     Command(
         "models lineage",
         "Show what a version was made from, step by step, and what came of it",
         "penstock.cli.model_versions:lineage",
         (MODEL,),
+        permission=Permission.READ,
     ),
     Command(
         "models promote",
@@ -60,12 +64,18 @@ VERSION_COMMANDS: tuple[Command, ...] = (
 )
 
 RELEASE_COMMANDS: tuple[Command, ...] = (
-    Command("release list", "List the releases that were made", "penstock.cli.releases:listed"),
+    Command(
+        "release list",
+        "List the releases that were made",
+        "penstock.cli.releases:listed",
+        permission=Permission.READ,
+    ),
     Command(
         "release show",
         "Show all that a release rests on, and what of it can still be had",
         "penstock.cli.releases:show",
         (RELEASE,),
+        permission=Permission.READ,
     ),
     Command(
         "release diff",
@@ -75,6 +85,7 @@ RELEASE_COMMANDS: tuple[Command, ...] = (
             Option("before", metavar="RELEASE"),
             Option("after", metavar="RELEASE"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "release rollback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 ROLLOUT = Option("rollout", metavar="ROLLOUT", help="its id, or a beginning of it")
@@ -53,6 +54,7 @@ ROLLOUT_COMMANDS: tuple[Command, ...] = (
             ),
         ),
         "Exit status 1 means that the plan cannot be decided with that traffic.",
+        permission=Permission.READ,
     ),
     Command(
         "rollout status",
@@ -62,13 +64,20 @@ ROLLOUT_COMMANDS: tuple[Command, ...] = (
             Option("rollout", metavar="ROLLOUT", nargs="?", help="(default: the latest)"),
             Option("--watch", action="store_true", help="go on until it ends"),
         ),
+        permission=Permission.READ,
     ),
-    Command("rollout list", "List all rollouts", "penstock.cli.rollout:list_rollouts"),
+    Command(
+        "rollout list",
+        "List all rollouts",
+        "penstock.cli.rollout:list_rollouts",
+        permission=Permission.READ,
+    ),
     Command(
         "rollout show",
         "Show all of a rollout: its plan, and everything that happened",
         "penstock.cli.rollout:show",
         (ROLLOUT,),
+        permission=Permission.READ,
     ),
     Command(
         "rollout approve",
@@ -79,6 +88,7 @@ ROLLOUT_COMMANDS: tuple[Command, ...] = (
             Option("--point", metavar="POINT", default="", help="start, stage:INDEX or promote"),
             REASON,
         ),
+        permission=Permission.APPROVE,
     ),
     Command(
         "rollout pause",
@@ -136,6 +146,7 @@ ROLLOUT_COMMANDS: tuple[Command, ...] = (
             Option("--rollouts", type=int, metavar="N", default=200, help="(default: 200)"),
             Option("--seed", type=int, metavar="N", default=1, help="(default: 1)"),
         ),
+        permission=Permission.READ,
     ),
     Command(
         "controller",

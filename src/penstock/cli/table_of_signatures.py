@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 MODEL = Option("model", metavar="NAME@VERSION")
@@ -13,6 +14,7 @@ SIGNATURE_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.model_signatures:sign",
         (MODEL, Option("--reason", required=True, help="why you vouch for it; for the ledger")),
         "Nothing unsigned is loaded. `penstock run` signs what it registers by itself.",
+        permission=Permission.APPROVE,
     ),
     Command(
         "models verify",
@@ -20,6 +22,7 @@ SIGNATURE_COMMANDS: tuple[Command, ...] = (
         "penstock.cli.model_signatures:verify",
         (MODEL,),
         "Exit status 1 means that something does not hold.",
+        permission=Permission.READ,
     ),
     Command(
         "models waive",
@@ -32,6 +35,7 @@ SIGNATURE_COMMANDS: tuple[Command, ...] = (
             Option("--withdraw", action="store_true", help="from the next release on not any more"),
         ),
         "Only where [registry] admit names the flavour.",
+        permission=Permission.APPROVE,
     ),
     Command(
         "models key",
@@ -41,8 +45,10 @@ SIGNATURE_COMMANDS: tuple[Command, ...] = (
             Option(
                 "--new",
                 action="store_true",
+                asks=Permission.ADMINISTER,
                 help="sign with a new pair from now on; what older keys signed stays trusted",
             ),
         ),
+        permission=Permission.READ,
     ),
 )

@@ -140,15 +140,11 @@ class _Run:
         while True:
             turn = replace(turn, attempt=turn.attempt + 1)
             try:
-<<<<<<< HEAD
-                prepared = prepare(self.plan, step, self.project, self.records, self.database)
-                turn = turn.with_inputs(prepared)
-=======
                 asked = self.identity.asked_as_of
                 prepared = prepare(
                     self.plan, step, self.project, self.records, self.database, asked
                 )
->>>>>>> releases
+                turn = turn.with_inputs(prepared)
                 record = cached(prepared, self.project, self.database)
                 status = "cached" if record is not None else "succeeded"
                 if record is None:

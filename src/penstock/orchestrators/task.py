@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.access.present import acting
+from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.monitoring.notifications import deliver, failure_message
 from penstock.orchestrators.recording import Recording, Turn
@@ -47,7 +49,8 @@ def run_task(
     recording = Recording.begin(project, database, run, task.orchestrator)
     work = _Work(plan, project, database, run, recording, task)
     try:
-        record = to_json(work.do(records))
+        with acting(project, Permission.OPERATE):
+            record = to_json(work.do(records))
     finally:
         for remark in recording.leave():
             _say(remark)

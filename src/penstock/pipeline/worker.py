@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from penstock.access.present import acting
+from penstock.access.roles import Permission
 from penstock.errors import PenstockError, StepError
 from penstock.pipeline.execution import GateRefused, RunIdentity, perform, prepare
 from penstock.pipeline.plan import plan_of
@@ -43,7 +45,8 @@ def work(
                 f"the settings or files of {step} were changed while the run was going on",
                 hint="run again",
             )
-        record = perform(prepared, opened, identity, database, progress)
+        with acting(opened, Permission.OPERATE):
+            record = perform(prepared, opened, identity, database, progress)
     except GateRefused as refusal:
         report = to_json(refusal.report) if refusal.report else None
         channel.send({"error": refusal.as_dict(), "record": report})

@@ -1,17 +1,17 @@
-"""Which version may go to production, and which one is the champion there.
+"""Which version is the champion in production.
 
-An approval is of exact bytes; a rollout brings them to production and then makes them the champion:
-an entry in the ledger first, then the aliases in MLflow.
+A rollout brings it there and then makes it the champion: an entry in the ledger first, then the
+aliases in MLflow.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import APPROVED, approve
-from penstock.audit.ledger import Entry, Ledger, Page
+from penstock.audit.ledger import Entry, Ledger
 from penstock.errors import ConflictError, IntegrityError, ModelError
 from penstock.project import Project
 from penstock.registry.aliases import follow_the_ledger
@@ -23,23 +23,8 @@ from penstock.registry.champions import (
     crown,
     standing,
 )
-from penstock.registry.versions import CHAMPION, Found, fetch, find, versions
+from penstock.registry.versions import CHAMPION, Found, fetch, versions
 from penstock.state.rollouts import in_quarantine
-
-
-def approve_for_production(
-    project: Project, database: Engine, version: int, *, meaning: str
-) -> Found:
-    """Approves exactly the registered bytes. Only a version that passed staging can be approved."""
-    found = find(project, version)
-    if "penstock.integration" not in found.tags:
-        raise ModelError(
-            f"{found.label} has not passed the integration tests of staging",
-            hint="only a version that a whole run brought there can be approved",
-        )
-    fetch(project, version, found.digest)
-    approve(database, found.label, digest=found.digest, target="production", meaning=meaning)
-    return find(project, version)
 
 
 def make_champion(
@@ -69,26 +54,27 @@ def promote(
     found: Found,
     *,
     expected: str,
+    agreed: Callable[[], tuple[str, ...]],
     reason: str = "",
     actor: str = "",
 ) -> Entry | None:
     """Makes an approved version the champion in place of `expected`, which is archived.
 
-    None where it is the champion; the aliases are put right all the same. Raises `ModelError`
-    without approvals, `ConflictError` where another one became the champion meanwhile,
-    `IntegrityError` for bytes in quarantine or without a signature.
+    `agreed` gives the ids of the approvals, or raises where they do not suffice; it is asked while
+    nobody else can write. None where it is the champion; the aliases are put right all the same.
+    Raises `ConflictError` where another one became the champion meanwhile, `IntegrityError` for
+    bytes in quarantine or without a signature.
     """
     refuse_quarantined(database, found.label, found.digest)
     fetch(project, found.version, found.digest)
     with Ledger(database).page() as page:
-        ids = _agreed(page, found, project.settings.rollout.approvals.required)
         entry = crown(
             page,
             Champion(found.label, found.digest),
             reason=reason,
             actor=actor,
             expected=expected,
-            approvals=ids,
+            approvals=agreed(),
         )
     follow_the_ledger(project, database)
     return entry
@@ -146,14 +132,3 @@ def champion_of(project: Project, database: Engine) -> Found | None:
     if named := next((one for one in found if one.label == label), None):
         return named
     return next((one for one in found if CHAMPION in one.aliases), None)
-
-
-def _agreed(page: Page, found: Found, required: int) -> tuple[str, ...]:
-    """The ids of the approvals of these bytes, where enough persons gave them."""
-    given = {e.actor: e for e in page.entries((APPROVED,)) if e.digest == found.digest}
-    if len(given) < required:
-        raise ModelError(
-            f"{found.label} has {len(given)} of {required} approvals",
-            hint=f"`penstock models approve {found.label} --for production --meaning '…'`",
-        )
-    return tuple(entry.id for entry in given.values())

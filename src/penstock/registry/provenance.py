@@ -147,6 +147,14 @@ def git_commit(root: Path) -> tuple[str, bool]:
         return "", False
 
 
+def git_author(root: Path, path: str = ".") -> str:
+    """The address of who made the last commit, or the last one of a file; "" outside of git."""
+    try:
+        return _git(root, "log", "-1", "--format=%ae", "--", path)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(
         ["git", *arguments], cwd=root, check=True, capture_output=True, text=True, timeout=30

@@ -9,15 +9,12 @@ python -m penstock.registry.trust < question.json
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from penstock.errors import IntegrityError, ModelError, PenstockError, from_dict
-
-TIMEOUT = 60.0  # seconds
+from penstock.errors import IntegrityError, ModelError
+from penstock.processes.question import answer, ask
 
 
 def check_release(
@@ -42,18 +39,7 @@ def check_release(
         "label": label,
         "keys": str(keys),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "penstock.registry.trust"],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    if done.returncode == 0:
-        return
-    if done.returncode == PenstockError.exit_status and done.stdout.startswith("{"):
-        raise from_dict(json.loads(done.stdout))
-    raise IntegrityError(f"the signature of {label} could not be checked: {done.stderr[-500:]}")
+    ask("penstock.registry.trust", question, f"the signature of {label}")
 
 
 def check(signature: Path, digest: str, label: str, keys: Path) -> None:
@@ -80,19 +66,11 @@ def unsigned(label: str) -> IntegrityError:
     )
 
 
-def main() -> None:
-    question = json.load(sys.stdin)
-    try:
-        check(
-            Path(question["signature"]),
-            question["digest"],
-            question["label"],
-            Path(question["keys"]),
-        )
-    except PenstockError as error:
-        print(json.dumps(error.as_dict()))
-        raise SystemExit(PenstockError.exit_status) from error
+def _answered(question: dict[str, Any]) -> None:
+    check(
+        Path(question["signature"]), question["digest"], question["label"], Path(question["keys"])
+    )
 
 
 if __name__ == "__main__":
-    main()
+    answer(_answered)

@@ -4,8 +4,9 @@
     POST /rollouts/ID/OPERATION {"reason"}   POST /alerts                   Alertmanager's webhook
     GET  /health/live
 
-Reading and acting need a key of `[serving] keys` with the scope `admin`, where keys are set; the
-webhook one with `alerts`. The actor in the ledger is the key's name.
+Once there are users, it takes a token whose user may, as on the command line; or a key of
+`[serving] keys` with the scope `admin`, which approves nothing. Before, such a key where keys are
+set. The webhook takes one with `alerts`. The actor in the ledger is the user, or the key's name.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from penstock.errors import PenstockError, ResourceError, SettingsError, UsageError
+from penstock.access.roles import Permission
+from penstock.audit.entries import Actor
+from penstock.errors import AccessError, PenstockError, ResourceError, SettingsError, UsageError
 from penstock.project import Project
 from penstock.records import Release
 from penstock.rollout import alerts, service
+from penstock.rollout.callers import Callers
 from penstock.rollout.described import document_of
 from penstock.rollout.memory import UnknownRolloutError
 from penstock.rollout_settings import RolloutSettings
-from penstock.serving.access import ADMIN, ALERTS, Access, require_keys
+from penstock.serving.access import ALERTS
 from penstock.serving.http_server.connection import Limits, Server, protocol
 from penstock.serving.http_server.messages import Request, RequestError, answer, error_answer
 from penstock.serving.sockets import bind, tls_context, url_of
@@ -68,9 +72,8 @@ class Api:
 
     def __init__(self, project: Project, engine: Engine, host: str, port: int) -> None:
         settings = project.settings.serving
-        require_keys(settings.model_copy(update={"host": host}))
         self._project, self._engine = project, engine
-        self._access = Access(key.get_secret_value() for key in settings.keys)
+        self._callers = Callers(settings, engine, host)
         self._socket = bind(host, port)
         self._tls = tls_context(settings)
         self.url = url_of(self._socket, tls=self._tls is not None)
@@ -143,16 +146,16 @@ class Api:
             return 200, {"status": "alive"}
         if path == "/alerts":
             _require(method, b"POST")
-            caller = self._access.caller(request, ALERTS)
+            caller = self._callers.actor(request, Permission.OPERATE, ALERTS)
             told = _decoded(request.body, alerts.Webhook)
-            return 200, alerts.received(self._desk(caller.name or "alertmanager"), told)
-        desk = self._desk(self._access.caller(request, ADMIN).name)
+            return 200, alerts.received(self._desk(caller or Actor("alertmanager")), told)
+        found = PATH.fullmatch(path)
+        desk = self._desk(self._callers.actor(request, _permission(method, found)))
         if path == "/rollouts" and method == b"GET":
             return 200, [state.model_dump(mode="json") for state in service.listed(desk)]
         if path == "/rollouts":
             _require(method, b"POST")
             return 201, _started(desk, _decoded(request.body, Start))
-        found = PATH.fullmatch(path)
         if found is None:
             raise RequestError(404, f"there is no {path} here")
         if found[2] is None:
@@ -169,8 +172,14 @@ class Api:
             raise RequestError(400, f"{found[2]} takes none of {', '.join(given)}") from None
         return 200, done.state.model_dump(mode="json")
 
-    def _desk(self, actor: str) -> service.Desk:
+    def _desk(self, actor: Actor | None) -> service.Desk:
         return service.Desk.of(self._project, self._engine, actor)
+
+
+def _permission(method: bytes, asked: re.Match[str] | None) -> Permission:
+    if method == b"GET":
+        return Permission.READ
+    return Permission.APPROVE if asked and asked[2] == "approve" else Permission.OPERATE
 
 
 def _started(desk: service.Desk, given: Start) -> Any:
@@ -193,6 +202,8 @@ def _status_of(error: PenstockError) -> int:
             return 404
         case UsageError() | SettingsError():
             return 400
+        case AccessError():
+            return 403
         case ResourceError():
             return 503
     return 409

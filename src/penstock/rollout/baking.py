@@ -72,9 +72,11 @@ def to_promotion(scene: Scene) -> tuple[e.Event, str]:
 
 
 def awaited(scene: Scene, point: str) -> tuple[e.Event, str]:
-    lacking = scene.lacking(point)
+    lacking, model = scene.lacking(point), scene.state.spec.candidate.model
     people = "one more person" if lacking == 1 else f"{lacking} more people"
-    reason = f"{people} must approve {scene.state.spec.candidate.model} before {point}"
+    reason = f"{people} must approve {model} before {point}"
+    if point == "start" and not scene.seen.agreement.met:
+        reason = f"{model} may not serve yet: {'; '.join(scene.seen.agreement.missing)}"
     return e.ApprovalAwaited(at=scene.now, actor=ACTOR, point=point), reason
 
 

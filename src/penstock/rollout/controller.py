@@ -138,7 +138,7 @@ class Controller:
             published = routes.published(self._engine, state.endpoint)
         follow(self._project, self._engine, self._memory, one)
         folder = self._project.endpoint(state.endpoint)
-        sources = Sources(self._engine, folder, self._readings)
+        sources = Sources(self._project, self._engine, folder, self._readings, asks_registry=True)
         smoke = self._smoke.result(state.id)
         seen = observe(sources, one, published, desired, smoke, self._now())
         now = self._now()  # all of that took its time

@@ -69,6 +69,14 @@ class Approval(Record):
     at: datetime
 
 
+class Agreement(Record):
+    """Whether the candidate may serve the endpoint, by the policy of its approvals."""
+
+    met: bool = True
+    missing: tuple[str, ...] = ()  # a sentence each
+    until: datetime | None = None  # when it will not be met any more, if nobody does anything
+
+
 class Observed(Record):
     """Everything that a decision looks at, beside the state and the time."""
 
@@ -79,6 +87,7 @@ class Observed(Record):
     foreign_table: str = ""  # who wrote another table in between, and what; empty: nobody
     metrics_error: str = ""  # why nothing could be read; empty: the source is fine
     approvals: tuple[Approval, ...] = ()  # of the candidate's digest, from outside the rollout
+    agreement: Agreement = Agreement()
     ab: AbEvidence | None = None  # its `looks` are those of the state
     shadow: ShadowEvidence | None = None
     smoke: SmokeResult | None = None

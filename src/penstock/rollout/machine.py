@@ -30,6 +30,10 @@ from penstock.rollout.states import (
 __all__ = ["Decision", "apply", "decide", "replay"]
 
 
+# Where a candidate gets a share, or is about to: a word of people that ended holds it there.
+GOING_FORWARD = IN_STAGE | {Status.PREPARING, Status.AWAITING_APPROVAL}
+
+
 def decide(state: Rollout, observed: Observed, now: datetime) -> Decision:
     """What follows. Without events: nothing yet, and `reason` says what is waited for."""
     scene = Scene(state, observed, now)
@@ -53,6 +57,9 @@ def _interrupted(scene: Scene) -> Decision | None:
         if not state.routed:
             return _only(scene.abandon(reason), reason)
         return _only(scene.roll_back(reason, quarantine=True), reason)
+    if not seen.agreement.met and state.routed and state.status in GOING_FORWARD:
+        reason = f"it may not serve any more: {'; '.join(seen.agreement.missing)}"
+        return _only(scene.hold(reason), reason)
     return None
 
 

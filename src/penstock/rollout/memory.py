@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from penstock.audit.ledger import Ledger
+from penstock.audit.ledger import Actor, Ledger
 from penstock.errors import RolloutError
 from penstock.rollout import events as e
 from penstock.rollout.states import Rollout, replay
@@ -53,8 +53,10 @@ class Remembered:
 class Memory:
     """The rollouts of a state database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, by: Actor | None = None) -> None:
+        """`by`: who writes, and how they are known; others are called by their ids."""
         self._engine = engine
+        self._by = by
         self._ledger = Ledger(engine)
 
     def create(self, event: e.Created) -> Remembered:
@@ -127,7 +129,7 @@ class Memory:
                 rollout,
                 digest=_digest_of(event),
                 reason=str(getattr(event, "reason", "")),
-                actor=event.actor,
+                actor=self._by if self._by and self._by.id == event.actor else event.actor,
                 details=event.model_dump(mode="json"),
                 stream=STREAM + rollout,
                 position=number,

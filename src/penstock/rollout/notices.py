@@ -38,7 +38,10 @@ def _said(state: Rollout, event: e.Event) -> tuple[str, str, str, bool] | None:
     show = f"penstock rollout show {state.id}"
     match event:
         case e.ApprovalAwaited(point=point):
+            model = state.spec.candidate.model
             command = f"penstock rollout approve {state.id} --reason '…'"
+            if point == "start":
+                command = f"penstock models approve {model} --for {state.endpoint} --meaning '…'"
             return f"waits for approval before {point}", "", command, False
         case e.StageStarted(stage=stage):
             weight = stages_of(state.spec.settings)[stage].weight

@@ -13,9 +13,11 @@ import msgspec
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from penstock.audit.approvals import approvals
+from penstock.project import Project
 from penstock.rollout import events as e
+from penstock.rollout.agreement import agreement
 from penstock.rollout.evidence import (
+    Agreement,
     Approval,
     ArmEvidence,
     GatewayView,
@@ -27,7 +29,7 @@ from penstock.rollout.experiments import ab_evidence, shadow_evidence
 from penstock.rollout.memory import Remembered
 from penstock.rollout.readings import Readings
 from penstock.rollout.routing import candidate_arm, candidate_share
-from penstock.rollout.states import GOING_BACK, Rollout
+from penstock.rollout.states import CANDIDATE_IS_CHAMPION, GOING_BACK, Rollout
 from penstock.serving.observations.counts import Counts, counts_of
 from penstock.serving.routing.table import CHAMPION, RoutingTable
 from penstock.state import first_events, observations, rollouts, routes
@@ -46,9 +48,11 @@ Totals = Mapping[tuple[str, str], Total]  # by epoch and arm
 class Sources:
     """Where evidence comes from."""
 
+    project: Project
     engine: Engine
     folder: Path  # of the endpoint: its prediction log, for what is known of single predictions
     readings: Readings = field(default_factory=Readings)
+    asks_registry: bool = False  # whether the candidate's digests are still those in MLflow
 
 
 def observe(
@@ -62,11 +66,13 @@ def observe(
     """Everything beside the state. What cannot be read is said in `metrics_error`."""
     state, engine = one.state, sources.engine
     spec = state.spec
+    agreed, approvals = _agreement(sources, state, now)
     found = Observed(
         gateways=_gateways(engine, state.endpoint),
         table_revision=_revision_as(state, desired, published),
         foreign_table=foreign_table(one, published),
-        approvals=_approvals(engine, spec.candidate.digest),
+        approvals=approvals,
+        agreement=agreed,
         quarantined=rollouts.in_quarantine(engine, spec.candidate.digest) is not None,
         smoke=smoke,
     )
@@ -177,13 +183,13 @@ def _gateways(engine: Engine, endpoint: str) -> tuple[GatewayView, ...]:
     )
 
 
-def _approvals(engine: Engine, digest: str) -> tuple[Approval, ...]:
-    """Of these bytes for production: they let a rollout start."""
-    return tuple(
-        Approval(actor=entry.actor, digest=entry.digest, point="start", at=entry.at)
-        for entry in approvals(engine)
-        if entry.digest == digest
-    )
+def _agreement(
+    sources: Sources, state: Rollout, now: datetime
+) -> tuple[Agreement, tuple[Approval, ...]]:
+    if state.ended or state.acting in CANDIDATE_IS_CHAMPION:
+        return Agreement(), ()  # what serves is not dropped when an approval ends
+    registry = sources.readings if sources.asks_registry else None
+    return agreement(sources.project, sources.engine, state, now, registry)
 
 
 def _revision_as(state: Rollout, desired: RoutingTable | None, published: Published | None) -> int:

@@ -70,13 +70,17 @@ class Scene:
         return Scene(self.state, self.seen, min(self.now, heard + WORD)).elapsed(since)
 
     def lacking(self, point: str) -> int:
-        """How many people must still agree before a point."""
+        """How many people must still agree before a point, by the plan.
+
+        Before the start, one at least where the endpoint's own policy lacks somebody.
+        """
+        by_policy = int(point == "start" and not self.seen.agreement.met)
         if point not in self.settings.approval_points:
-            return 0
+            return by_policy
         digest = self.state.spec.candidate.digest
         given = (*self.state.approvals, *self.seen.approvals)
         people = {one.actor for one in given if one.digest == digest and one.point == point}
-        return max(0, self.settings.approvals.required - len(people))
+        return max(by_policy, self.settings.approvals.required - len(people))
 
     @property
     def alive(self) -> tuple[GatewayView, ...]:

@@ -10,16 +10,20 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import approvals
-from penstock.audit.ledger import Ledger, present_user
+from penstock.approvals.book import standing_of
+from penstock.approvals.decision import version_of as policy_version
+from penstock.audit.entries import Actor, Draft
+from penstock.audit.ledger import Ledger, actor_of
 from penstock.errors import ConflictError, RolloutError
 from penstock.project import Project
 from penstock.records import Release
 from penstock.registry.champions import DEPLOYED
 from penstock.registry.promotion import make_champion
+from penstock.registry.versions import Found
 from penstock.rollout import events as e
 from penstock.rollout import operations
 from penstock.rollout.acting import route_back
+from penstock.rollout.agreement import require_fit
 from penstock.rollout.candidate import release_for, version_of
 from penstock.rollout.machine import decide
 from penstock.rollout.memory import Memory, Remembered
@@ -63,16 +67,20 @@ class Desk:
 
     project: Project
     engine: Engine
-    actor: str
+    by: Actor
     readings: Readings = field(default_factory=Readings)
 
     @classmethod
-    def of(cls, project: Project, engine: Engine, actor: str = "") -> Desk:
-        return cls(project, engine, actor or present_user())
+    def of(cls, project: Project, engine: Engine, actor: str | Actor | None = None) -> Desk:
+        return cls(project, engine, actor_of(actor))
+
+    @property
+    def actor(self) -> str:
+        return self.by.id
 
     @property
     def memory(self) -> Memory:
-        return Memory(self.engine)
+        return Memory(self.engine, self.by)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def start(desk: Desk, model: str, endpoint: str, plan: RolloutSettings) -> Remem
     if routes.published(engine, endpoint) is None:
         _refuse(rollouts.in_quarantine(engine, found.digest) is not None, found.label)
         first = release_for(project, engine, found, endpoint, number)
-        return _serve_first(desk, first, plan)
+        return _serve_first(desk, found, first, plan)
     now = datetime.now(UTC)
     spec = RolloutSpec(
         settings=plan,
@@ -140,6 +148,8 @@ def operate(desk: Desk, rollout: str, operation: str, **given: Any) -> Remembere
     for _ in range(TRIES):
         one = desk.memory.load(rollout)
         at = max(datetime.now(UTC), one.state.updated)
+        if operation == "approve":
+            require_fit(desk.project, desk.engine, one.state, desk.actor, at)
         event = OPERATIONS[operation](one.state, actor=desk.actor, at=at, **given)
         if (done := _written(desk, one, [event])) is not None:
             return done
@@ -189,7 +199,7 @@ def view(desk: Desk, rollout: str) -> View:
             foreign = bool(foreign_table(one, published))
             desired = desired_table(state, present.releases, present, foreign=foreign)
     folder = desk.project.endpoint(state.endpoint)
-    sources = Sources(desk.engine, folder, desk.readings)
+    sources = Sources(desk.project, desk.engine, folder, desk.readings)
     seen = observe(sources, one, published, desired, None, now)
     return View(one, seen, decide(state, seen, now))
 
@@ -199,13 +209,15 @@ def listed(desk: Desk) -> Sequence[Rollout]:
     return [desk.memory.load(one.id).state for one in desk.memory.listed()]
 
 
-def _serve_first(desk: Desk, spec: ReleaseSpec, plan: RolloutSettings) -> Release:
+def _serve_first(desk: Desk, found: Found, spec: ReleaseSpec, plan: RolloutSettings) -> Release:
     """There is nothing to compare with: people agree, and it is served; dry, it has no URL."""
-    agreed = {one.actor for one in approvals(desk.engine) if one.digest == spec.digest}
-    if len(agreed) < plan.approvals.required:
+    agreed = standing_of(desk.project, desk.engine, found, spec.endpoint, datetime.now(UTC))
+    have, needed = len(agreed.approvals), plan.approvals.required
+    if not agreed.met or (have < needed and not agreed.glass):
+        count = f"{spec.model} has {have} of {needed} approvals"
         raise RefusedError(
-            f"candidate: {spec.model} has {len(agreed)} of {plan.approvals.required} approvals",
-            hint=f"`penstock models approve {spec.model} --for production --meaning '…'`",
+            f"candidate: {'; '.join((count, *agreed.missing))}",
+            hint=f"`penstock models approve {spec.model} --for {spec.endpoint} --meaning '…'`",
             field="candidate",
         )
     if plan.dry_run:
@@ -222,13 +234,17 @@ def _serve_first(desk: Desk, spec: ReleaseSpec, plan: RolloutSettings) -> Releas
         url = alive[0].url
     else:
         url = endpoints.serve_table(place, serving_only(spec), settings).url
-    Ledger(desk.engine).append(
-        DEPLOYED,
-        spec.endpoint,
-        digest=spec.digest,
-        actor=desk.actor,
-        reason="the first release of the endpoint",
-        details={"release": spec.id, "model": spec.model, "url": url},
+    Ledger(desk.engine).write(
+        Draft(
+            by=desk.by,
+            action=DEPLOYED,
+            subject=spec.endpoint,
+            digest=spec.digest,
+            reason="the first release of the endpoint",
+            approvals=agreed.entries,
+            policy=policy_version(desk.project.settings.approval_of(spec.endpoint)),
+            details={"release": spec.id, "model": spec.model, "url": url},
+        )
     )
     make_champion(
         desk.project,

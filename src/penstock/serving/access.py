@@ -62,7 +62,7 @@ class Access:
         """
         if not self._callers:
             return ANYBODY
-        digest = sha256(_token(request)).digest()
+        digest = sha256(token_of(request)).digest()
         found = None
         for known, caller in self._callers.items():
             if hmac.compare_digest(known, digest):
@@ -145,7 +145,8 @@ def _parts(key: str, number: int) -> tuple[str, frozenset[str], str]:
     return name, named, token
 
 
-def _token(request: Request) -> bytes:
+def token_of(request: Request) -> bytes:
+    """What a request brings to say whose it is."""
     bearer = request.headers.get(b"authorization", b"")
     if bearer[:7].lower() == b"bearer ":
         return bearer[7:].strip()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from penstock.approval_settings import ApprovalPolicy
 from penstock.records import Record, digest_of
 from penstock.settings import ServingSettings
 
@@ -28,6 +29,8 @@ class Trust(Record):
 
     keys: Path | None = None  # public keys of those who sign; None: no signature is asked for
     admit: tuple[str, ...] = ()  # kinds of models that run code of their own, where waived
+    approval: ApprovalPolicy | None = None  # None: nobody must agree to what is loaded
+    approver_keys: Path | None = None  # a file; where it is there, only its keys count
 
 
 class GatewayConfig(Record):

@@ -67,13 +67,18 @@ def place_of(project: Project, name: str) -> Place:
     url = project.settings.state.url.get_secret_value()
     project.folder.mkdir(parents=True, exist_ok=True)
     url = url or f"sqlite:///{project.folder / 'state.db'}"
-    return Place(name, project.endpoint(name), url, trust=_trust(project))
+    return Place(name, project.endpoint(name), url, trust=_trust(project, name))
 
 
-def _trust(project: Project) -> Trust:
-    settings = project.settings.registry
+def _trust(project: Project, endpoint: str) -> Trust:
+    settings, policy = project.settings.registry, project.settings.approval_of(endpoint)
     keys = KeyFiles.of(project).public
-    return Trust(keys=keys if settings.require_signatures else None, admit=settings.admit)
+    return Trust(
+        keys=keys if settings.require_signatures else None,
+        admit=settings.admit,
+        approval=policy if policy.required else None,
+        approver_keys=project.absolute(project.settings.access.approver_keys),
+    )
 
 
 def deploy(

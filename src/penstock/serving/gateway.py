@@ -26,6 +26,7 @@ from penstock.serving.business_events import BusinessEvents
 from penstock.serving.config import GatewayConfig, settings_digest
 from penstock.serving.dispatch import Dispatcher
 from penstock.serving.feedback_log import FeedbackLog
+from penstock.serving.gate import Gate
 from penstock.serving.grpc_front import serve_grpc
 from penstock.serving.http_server.connection import Limits, Server, protocol
 from penstock.serving.live import Live, LiveRelease
@@ -83,8 +84,9 @@ class Gateway:
             on_batch=self._observer.counted_rows,
         )
         modules = config.ahead.modules if config.ahead else ()
-        self._releases = Releases(self._folder, settings, modules, self._described, config.trust)
         self._source = TableSource(self._state, config.endpoint, self._folder.table_file)
+        gate = Gate(config, self._source.kept_digests)
+        self._releases = Releases(self._folder, settings, modules, self._described, gate)
         self._access = Access(key.get_secret_value() for key in settings.keys)
         limit = RateLimit(settings.rate_limit, settings.rate_burst)
         self._admission = Admission(self._access, limit)

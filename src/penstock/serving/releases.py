@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from penstock.errors import ModelError
 from penstock.registry.reference import read_reference
-from penstock.registry.trust import check_release
 from penstock.serving.compatibility import check_arms
-from penstock.serving.config import Trust
+from penstock.serving.gate import Gate
 from penstock.serving.live import LiveRelease
 from penstock.serving.release import EndpointFolder, ReleaseSpec
 from penstock.serving.replicas.launcher import Launcher
@@ -28,9 +26,9 @@ class Releases:
         settings: ServingSettings,
         modules: tuple[str, ...],
         described: Callable[[LiveRelease], None],
-        trust: Trust,
+        gate: Gate,
     ) -> None:
-        self._trust = trust
+        self._gate = gate
         self._launcher = _launcher(folder, settings, modules)
         self._max_rows = settings.max_rows
         self._described = described
@@ -68,7 +66,7 @@ class Releases:
 
     async def _started(self, spec: ReleaseSpec) -> LiveRelease:
         self._launcher.warm(spec)  # imports take longer than the check
-        await asyncio.to_thread(admit, spec, self._trust)
+        await asyncio.to_thread(self._gate.admit, spec)
         pool = ReplicaPool(spec, self._launcher, self._limits)
         await pool.start()
         reference = await asyncio.to_thread(read_reference, Path(spec.path))
@@ -91,20 +89,6 @@ class Releases:
             await asyncio.wait(self._retiring)
         await asyncio.gather(*(one.pool.drain() for one in self._live.values()))
         self._launcher.close()
-
-
-def admit(spec: ReleaseSpec, trust: Trust) -> None:
-    """Raises `PenstockError` for a model that must not be loaded here.
-
-    Its signature is over the digest with which each replica compares the files that it reads.
-    """
-    refused = [kind for kind in spec.admitted if kind not in trust.admit]
-    if refused:
-        raise ModelError(
-            f"{spec.model} is released as {', '.join(refused)}, which this gateway does not admit",
-            hint="see [registry] admit",
-        )
-    check_release(Path(spec.path), spec.digest, spec.model, trust.keys, spec.admitted)
 
 
 def _launcher(

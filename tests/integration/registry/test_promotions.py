@@ -210,10 +210,10 @@ def test_a_crash_between_the_entry_and_the_alias_is_repaired_by_the_next_who_loo
 def test_whoever_decided_on_an_older_champion_is_told_and_changes_nothing(shop: Shop) -> None:
     seen = standing(shop.engine).label
     two = versions.find(shop.project, 2)
-    assert promote(shop.project, shop.engine, two, expected=seen)
+    assert promote(shop.project, shop.engine, two, expected=seen, agreed=tuple)
     one = versions.find(shop.project, 1)
     with pytest.raises(ConflictError, match="shop@2 became the champion meanwhile"):
-        promote(shop.project, shop.engine, one, expected=seen)
+        promote(shop.project, shop.engine, one, expected=seen, agreed=tuple)
     assert shop.aliases()["champion"] == 2
 
 
@@ -236,7 +236,7 @@ def test_a_rollback_makes_the_one_before_the_champion_again_unless_it_is_in_quar
     now = Ledger(shop.engine).entries()[-1].at
     put_into_quarantine(shop.engine, Quarantined(two.digest, "shop@2", "errors", "ro-1", now))
     with pytest.raises(IntegrityError, match="shop@2 is in quarantine since"):
-        promote(shop.project, shop.engine, two, expected="shop@1")
+        promote(shop.project, shop.engine, two, expected="shop@1", agreed=tuple)
     assert shop.aliases()["champion"] == 1
 
 

@@ -13,6 +13,9 @@ import pytest
 from gateways import Answer, ask
 from shops import BROKEN, PRODUCTION, Shop
 
+from penstock.access import administration
+from penstock.access.roles import Role
+from penstock.audit.ledger import Actor, Ledger
 from penstock.rollout.api import Api
 from penstock.state.rollouts import Quarantined, put_into_quarantine
 
@@ -324,3 +327,30 @@ def test_a_flood_of_requests_is_answered_and_one_alert_counts_once(client: Clien
     assert statuses[200] >= 100
     assert client.shop.happened(rollout).count("Alerted") == 1
     assert client(f"/rollouts/{rollout}").body["status"] == "baking"
+
+
+def test_once_there_are_users_it_takes_a_token_whose_role_allows_it(client: Client) -> None:
+    engine, rollout = client.shop.engine, client.start(approvals={"required": 1})
+    machine, admin = Actor("root@here", authenticated="os"), Actor("uma", authenticated="token")
+    tokens = {"uma": administration.add(engine, "uma", Role.ADMIN, by=machine).text}
+    for user, role in (("vic", Role.VIEWER), ("oz", Role.OPERATOR), ("amy", Role.APPROVER)):
+        tokens[user] = administration.add(engine, user, role, by=admin).text
+
+    def status(who: str, operation: str = "", **given: Any) -> int:
+        path = f"/rollouts/{rollout}{'/' if operation else ''}{operation}"
+        return client(path, given if operation else None, tokens.get(who, who)).status
+
+    assert [status(who) for who in ("vic", "oz", "for-ann")] == [200, 200, 200]
+    assert [status(who) for who in ("", "nobody", "for-app")] == [401, 401, 403]
+    assert [status(who, "pause") for who in ("vic", "for-app", "")] == [403, 403, 401]
+    # People approve: an operator may not, and a key is nobody.
+    assert [status(who, "approve") for who in ("oz", "for-ann")] == [403, 403]
+    assert status("amy", "approve", reason="tested") == 200
+    assert status("oz", "pause", reason="lunch") == 200
+    assert status("for-ann", "resume") == 200
+    entries = Ledger(engine).entries(stream=f"rollout/{rollout}")
+    assert {(e.by.id, e.by.authenticated) for e in entries if e.by.id != "controller"} == {
+        *(("ann", "key"), ("amy", "token"), ("oz", "token"))
+    }
+    assert client.alert(alert(), token=tokens["oz"])[0]["result"] == "proposed"
+    assert client("/alerts", notification(alert()), tokens["vic"]).status == 403

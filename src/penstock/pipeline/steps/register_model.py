@@ -48,6 +48,7 @@ def register_model(
     run = Run(context.run_id, context.as_of, dataset, checked, features, trained, report)
     manifest = released(context.project, version, run)
     reason = f"passed {len(report.checks)} checks"
+    told = {"digests": digests, "metrics": report.metrics, "authors": _authors(context, dataset)}
     with Ledger(context.database).page() as page:
         page.write(
             Draft(
@@ -57,11 +58,28 @@ def register_model(
                 digest=version.digest,
                 run_id=context.run_id,
                 reason=reason,
-                details={"digests": digests, "metrics": report.metrics, **attested},
+                details={**told, **attested},
             )
         )
         record(page, manifest, reason=reason)
     return version
+
+
+def _authors(context: StepContext, dataset: DatasetVersion) -> dict[str, list[str]]:
+    """Users who committed the code and the data, who may not approve what came of it.
+
+    By their ids alone; of whom git names and no user has the address of, nothing is written down.
+    """
+    from penstock.access.users import users
+    from penstock.registry.provenance import git_author
+
+    root, known = context.project.root, users(context.database)
+    made = {"code": git_author(root), "data": git_author(root, f"{dataset.path}.dvc")}
+    return {
+        what: [user.id for user in known if user.email.lower() == address.lower()]
+        for what, address in made.items()
+        if address
+    }
 
 
 def _build(

@@ -76,6 +76,12 @@ class TableSource:
             return self._kept_by_itself() or found
         return found
 
+    def kept_digests(self) -> frozenset[str]:
+        """Of the models that were served last, also by a gateway before this one."""
+        kept = self._kept()
+        releases = kept.table.releases.values() if kept else ()
+        return frozenset(one.digest for one in releases)
+
     def keep(self, versioned: Versioned) -> None:
         """Makes a table the one that is served without the database."""
         with self._keeping:

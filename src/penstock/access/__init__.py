@@ -1,0 +1,1 @@
+"""Who may do what: users, their roles, tokens and keys, as the ledger tells of them."""

@@ -1,0 +1,1 @@
+"""Which bytes may serve where: signed by people, decided by policy, kept in the ledger."""
