@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,18 @@ import pytest
 from pypdf import PdfReader
 from regulated import Regulated
 
+from penstock.access.administration import add, change_role
+from penstock.access.roles import Role
 from penstock.audit.dsse import sign, to_document
+from penstock.audit.ledger import Actor, present_actor
 from penstock.audit.signing_keys import LedgerKeys
 from penstock.cli.main import run
+from penstock.compliance.access import access_report
 from penstock.compliance.evidence import sha256
+from penstock.compliance.forms import as_markdown
 from penstock.compliance.verify_bundle import KIND, MANIFEST, SIGNED, archived, verify
+from penstock.project import open_project
+from penstock.state.database import open_database
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +109,7 @@ class TestTechnicalFile:
         _, told = penstock("card", "shop@2")
         assert (
             "penstock models approve"
-            in {g["what"]: g["todo"] for g in told["missing"]}["Who let it be used"]
+            in {g["what"]: g["todo"] for g in told["missing"]}["May serve production"]
         )
 
     def test_every_statement_is_proven_and_put_on_record_once(
@@ -283,11 +291,32 @@ class TestReports:
         assert "**MISSING** Of shop@2: penstock models approve shop@2" in text
 
     def test_who_approved_what(self, penstock: Penstock) -> None:
-        status, text = penstock("access", as_json=False)
+        status, told = penstock("access")
         assert status == 0
-        assert "model.approved | shop@1" in " ".join(text.split())
+        sections = {one["title"]: one["blocks"] for one in told["document"]["sections"]}
+        (approval,) = sections["Approvals and rejections"][0]["rows"]
+        assert approval[4:] == ["approved", "shop@1", "production", "tested"]
+        assert sections["Users"][0]["label"] == "No users yet"
         _, text = penstock("access", "--since", "2030-01-01T00:00:00Z", as_json=False)
         assert "No version was judged." in text
+
+    def test_who_may_do_what(self, tmp_path: Path) -> None:
+        root, now = tmp_path / "users", datetime.now(UTC)
+        assert run(["init", str(root), "--template", "blank"]) == 0
+        project = open_project(root, "dev")
+        engine, root_user = open_database(project), present_actor()
+        add(engine, "ann", Role.ADMIN, by=root_user, name="Ann Lee", email="ann@example.org")
+        ann = Actor("ann", authenticated="token")
+        add(engine, "bob", Role.VIEWER, by=ann, expires=timedelta(days=1))
+        change_role(engine, "bob", Role.APPROVER, by=ann, reason="replaces Carla")
+        report = access_report(project, engine, now + timedelta(days=2))
+        users, tokens = (block.rows for block in report.sections[0].blocks)
+        assert [row[:3] for row in users] == [("ann", "Ann Lee", "admin"), ("bob", "", "approver")]
+        assert (users[1][4], users[1][-1]) == ("viewer", "not in this period")
+        assert [(row[1], row[-1]) for row in tokens] == [("ann", "never"), ("bob", "HAS EXPIRED")]
+        changes = report.sections[-1].blocks[0]
+        assert changes.rows[-1][-1] == "replaces Carla"
+        assert "ann@example.org" not in as_markdown(report).decode()
 
     def test_the_inventory(self, penstock: Penstock) -> None:
         _, lines = penstock("inventory")

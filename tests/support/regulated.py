@@ -9,7 +9,7 @@ from pathlib import Path
 import shops
 from sqlalchemy import Engine
 
-from penstock.audit.approvals import approve
+from penstock.approvals import giving
 from penstock.audit.ledger import Ledger
 from penstock.cli.main import run as penstock
 from penstock.data.versions import track
@@ -66,8 +66,9 @@ class Regulated:
         self.engine = open_database(self.project)
         for version, rows in ((1, 40), (2, 30)):
             self.registered(version, self.dataset(rows))
+        versions.tag(self.project, "shop", 1, {giving.TESTED: "passed"})
         one = versions.find(self.project, 1)
-        approve(self.engine, one.label, digest=one.digest, target="production", meaning="tested")
+        giving.approve(self.project, self.engine, one, "production", meaning="tested")
 
     def dataset(self, rows: int) -> DatasetVersion:
         import pyarrow

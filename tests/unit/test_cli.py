@@ -139,6 +139,9 @@ ARGUMENTS = {
     "release diff": ["shop@1", "shop@2"],
     "release rollback": ["--reason", "worse"],
     "reproduce": ["shop@1"],
+    "compliance card": ["shop@1"],
+    "compliance bundle": ["shop@1"],
+    "compliance change": ["shop@1", "shop@2"],
     "models waive": ["shop@1", "--flavour", "pyfunc", "--reason", "ours"],
     **{
         f"rollout {name}": ["ro-1"]

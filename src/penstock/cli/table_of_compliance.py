@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 
 MODEL = Option("model", metavar="NAME@VERSION")
@@ -57,11 +58,13 @@ COMPLIANCE_COMMANDS: tuple[Command, ...] = (
         "Print or write who has access, who approved what, and which exceptions were made",
         "penstock.cli.compliance:access",
         (Option("--since", metavar="TIME", help='"2h", "7d" or an ISO 8601 time'), OUT),
+        permission=Permission.READ,
     ),
     Command(
         "compliance inventory",
         "List all versions: where they serve, risk class, owner, last validation, next review",
         "penstock.cli.compliance:inventory",
         (Option("--csv", action="store_true", help="as CSV on standard output"),),
+        permission=Permission.READ,
     ),
 )

@@ -21,6 +21,7 @@ from penstock.compliance.wording import (
     head,
     metrics,
     settings,
+    settings_then,
     story,
     told,
 )
@@ -136,7 +137,7 @@ def _metrics(facts: Facts) -> Section:
         "4",
         "Appropriateness of the performance metrics",
         asked(facts, "metric_appropriateness"),
-        settings(facts, limits, "Limits of the gates; 2(g) says what was measured"),
+        settings_then(facts, limits, "Limits of the gates; 2(g) says what was measured"),
     )
 
 

@@ -9,6 +9,7 @@ from penstock.compliance.evidence import entry_name
 from penstock.compliance.facts import Facts
 from penstock.compliance.wording import (
     RUN,
+    allowed,
     asked,
     brief,
     checks,
@@ -31,6 +32,7 @@ from penstock.records import (
 
 DATASET, DATA_REPORT = "records/dataset.json", "records/data-report.json"
 FEATURES, MODEL = "records/features.json", "records/model.json"
+VERDICTS = ("model.approved", "model.rejected")
 EXCEPTIONS = ("model.waived", "model.broke_glass", "model.glass_reviewed")
 EVALUATION, TESTED = "records/evaluation.json", "records/integration-test.json"
 
@@ -67,13 +69,13 @@ def _steps(facts: Facts) -> Section:
 
 def _design(facts: Facts) -> Section:
     trained = facts.record(TrainedModel)
-    optimised = facts.settings.get("training", {}).get("metric", "")
+    then = facts.release.settings if facts.release else {}
     return Section.of(
         "2(b)",
         "Design specifications",
         asked(facts, "design_choices"),
         told(facts, "Kind of model", trained.flavor if trained else "", MODEL),
-        told(facts, "Optimised for", optimised, "settings.json"),
+        told(facts, "Optimised for", then.get("training", {}).get("metric", ""), "release.json"),
         parameters(facts, trained),
         told(
             facts,
@@ -141,11 +143,8 @@ def _testing(facts: Facts) -> Section:
         told(facts, "Endpoint tested with", asked_of, TESTED),
         checks(facts, tested, "Integration test", TESTED),
         asked(facts, "discrimination"),
-        story(facts.entries("model.approved", "model.rejected"), "Who signed the results")
-        or Missing(
-            "Who signed the results",
-            f"penstock models approve {facts.label} --for production --meaning '…'",
-        ),
+        allowed(facts),
+        story(facts.entries(*VERDICTS), "Who signed the results, or would not"),
     )
 
 

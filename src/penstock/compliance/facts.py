@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
+from penstock.approvals.decision import Decision
 from penstock.audit.entries import Entry
 from penstock.compliance.evidence import Evidence, Material
 from penstock.compliance.owned import Answer
@@ -89,6 +90,7 @@ class Facts:
     settings: Mapping[str, Any]  # as they are now, without secrets
     rollouts: tuple[RolloutFact, ...]
     serving: tuple[Served, ...]
+    standing: Decision | None  # whether it may serve production, and by whose word
     history: tuple[Entry, ...]  # of all versions of the model: what changed over its lifetime
     owned: Mapping[str, Known]
     material: Material

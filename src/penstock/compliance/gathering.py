@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.approvals.book import standing_of
 from penstock.audit.canonical import canonical
 from penstock.audit.entries import Entry
 from penstock.audit.ledger import Ledger
@@ -74,6 +75,7 @@ RECORDS = {
     "IntegrationReport": "records/integration-test.json",
 }
 REGISTERED = "model.registered"
+PRODUCTION = "production"
 BEGINNINGS = ("model.", "release.", ISSUED)  # of the actions that tell what became of a model
 
 
@@ -116,6 +118,7 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
         settings=settings,
         rollouts=rollouts,
         serving=tuple(serving(engine).get(found.label, ())),
+        standing=standing_of(project, engine, found, PRODUCTION, datetime.now(UTC)),
         history=tuple(_lifetime(entries, found.name)),
         owned=known(fields, entries),
         material=Material({entry_name(entry): entry for entry in own}, files, says),
@@ -157,7 +160,7 @@ def _about(
         entry
         for entry in entries
         if entry.subject == found.label
-        or entry.after == found.digest
+        or (found.digest and entry.after == found.digest)
         or entry.details.get("model") == found.label
     ]
     own += selected(engine, Selection(digest=found.digest)) if found.digest else []

@@ -63,14 +63,13 @@ sup { font: .62rem/1 "Helvetica Neue", Arial, sans-serif; margin-left: .12rem; }
 .missing { border: 1px solid var(--gap); padding: .5rem .9rem; margin: .8rem 0; font-size: .88rem; }
 .missing b { color: var(--gap); letter-spacing: .04em; font-size: .82rem; margin-right: .3rem; }
 .scroll { overflow-x: auto; margin: 1.1rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .82rem; line-height: 1.4;
+table { border-collapse: collapse; min-width: 60%; font-size: .82rem; line-height: 1.4;
         hyphens: none; }
 caption { text-align: left; font-size: .82rem; font-weight: 600; padding-bottom: .35rem; }
 th { text-align: left; color: var(--quiet); font-weight: 500;
      border-bottom: 1px solid var(--ink); }
 th, td { padding: .32rem .9rem .32rem 0; vertical-align: top; }
 td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-td:first-child { overflow-wrap: break-word; }
 code, .hash { font: .72rem/1.5 "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
               overflow-wrap: anywhere; hyphens: none; }
 .evidence { margin: 1.1rem 0; font-size: .88rem; break-inside: avoid; }

@@ -10,13 +10,15 @@ from penstock.compliance.development import (
     EVALUATION,
     FEATURES,
     MODEL,
+    VERDICTS,
     dataset,
     parameters,
     training_set,
 )
-from penstock.compliance.document import Document, Missing, Section
+from penstock.compliance.document import Document, Section
 from penstock.compliance.facts import Facts
 from penstock.compliance.wording import (
+    allowed,
     asked,
     checks,
     columns,
@@ -65,8 +67,8 @@ def model_card(facts: Facts) -> Document:
         Section.of(
             "",
             "Approvals",
-            story(facts.entries("model.approved", "model.rejected"), "Who let it be used")
-            or Missing("Who let it be used", f"penstock models approve {facts.label}"),
+            allowed(facts),
+            story(facts.entries(*VERDICTS), "Who said what"),
         ),
     )
     return Document(

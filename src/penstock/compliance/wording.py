@@ -11,6 +11,7 @@ from penstock.compliance.document import (
     Block,
     Missing,
     Owned,
+    Row,
     Section,
     Statement,
     Table,
@@ -20,6 +21,8 @@ from penstock.compliance.evidence import Evidence, entry_name
 from penstock.compliance.facts import Facts
 from penstock.compliance.owned import BY_NAME, FILE
 from penstock.records import Check, Column, GateReport
+
+Sections = Mapping[str, Iterable[str]]  # of the settings, and the names of some of each
 
 RUN = "penstock run, which brings a version through every step"
 TEMPLATE = "penstock compliance annex-iv --template writes the file"
@@ -126,15 +129,46 @@ def evidence_of(facts: Facts, sections: tuple[Section, ...]) -> tuple[Evidence, 
     return tuple(one for one in facts.evidence if one.name in names)
 
 
-def settings(facts: Facts, sections: Mapping[str, Iterable[str]], caption: str) -> Table:
-    """Some of the project's settings, by section."""
-    rows = tuple(
-        (f"[{section}] {name}", brief(facts.settings[section][name]))
+def settings(facts: Facts, sections: Sections, caption: str) -> Table:
+    """Some of the project's settings as they are now, by section."""
+    rows = _settings(facts.settings, sections)
+    return Table(("setting", "value"), rows, caption, facts.rests_on("settings.json"))
+
+
+def settings_then(facts: Facts, sections: Sections, caption: str) -> Block:
+    """The same as the version was made with."""
+    rows = _settings(facts.release.settings if facts.release else {}, sections)
+    if not rows:
+        return Missing(caption, f"penstock models sign {facts.label}, which records a release")
+    return Table(("setting", "value"), rows, caption, facts.rests_on("release.json"))
+
+
+def _settings(values: Mapping[str, Any], sections: Sections) -> tuple[Row, ...]:
+    return tuple(
+        (f"[{section}] {name}", brief(values[section][name]))
         for section, names in sections.items()
         for name in names
-        if name in facts.settings.get(section, {})
+        if name in values.get(section, {})
     )
-    return Table(("setting", "value"), rows, caption, facts.rests_on("settings.json"))
+
+
+def allowed(facts: Facts) -> Block:
+    """Whether the version may serve production by the policy of approvals, and by whose word."""
+    label = "May serve production"
+    decision = facts.standing
+    if decision is None or not decision.met:
+        missing = "; ".join(decision.missing) if decision else "nobody asked"
+        command = f"penstock models approve {facts.label} --for production --meaning '…'"
+        return Missing(label, f"{missing}: {command}")
+    by = [f"{one.person} ({one.role or 'no user'}): {one.meaning}" for one in decision.approvals]
+    if decision.glass:
+        reviewed = decision.glass.reviewed_by or "NOBODY"
+        by.append(f"{decision.glass.person} broke the glass, reviewed by {reviewed}")
+    until = f"; until {moment(decision.until)}" if decision.until else ""
+    names = {entry.id: name for name, entry in facts.material.entries.items()}
+    rests = tuple(names[one] for one in decision.entries if one in names)
+    words = "; ".join(by) or "the policy asks for no approval"
+    return Statement(label, f"{words}{until}", rests or facts.rests_on("settings.json"))
 
 
 def brief(value: Any) -> str:
