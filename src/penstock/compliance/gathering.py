@@ -34,7 +34,7 @@ from penstock.compliance.facts import (
 from penstock.compliance.owned import Answer
 from penstock.errors import PenstockError
 from penstock.project import Project
-from penstock.records import Record, from_json, plain, to_json
+from penstock.records import IntegrationReport, Record, from_json, plain, to_json
 from penstock.registry.attestations import bring
 from penstock.registry.bom import BOM
 from penstock.registry.model_keys import KeyFiles
@@ -84,7 +84,7 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
     entries, rollouts = entries_of(engine, *BEGINNINGS), tuple(_rollouts(engine, found))
     own = _about(engine, found, entries, rollouts)
     run = _run(engine, found, own)
-    records = _records(run)
+    records = _records(engine, run, found)
     made = of_version(engine, found.label, found.digest)
     release = made.manifest if made else None
     looked = _looked(project, engine, found)
@@ -187,8 +187,11 @@ def _rollouts(engine: Engine, found: Found) -> Iterable[RolloutFact]:
             yield RolloutFact(listed.id, f"rollouts/{listed.id}.json", names, told)
 
 
-def _records(run: RunRow | None) -> dict[str, Record]:
+def _records(engine: Engine, run: RunRow | None, found: Found) -> dict[str, Record]:
+    """Of the run that registered the version; an endpoint may have been tested again since."""
     stored = [step.record for step in run.steps if step.record] if run else []
+    if again := Runs(engine).latest_of(IntegrationReport.__name__, found.digest):
+        stored.append(again)
     return {one["kind"]: from_json(one) for one in stored if one["kind"] in RECORDS}
 
 
