@@ -20,6 +20,7 @@ ROOMS = {
     "boto3": {"features"},
     "dvc": {"data"},
     "feast": {"features"},
+    "fpdf": {"compliance"},
     "great_expectations": {"validation"},
     "grpc": {"serving"},
     "lmdb": {"features"},
@@ -43,6 +44,7 @@ HEAVY = {
     *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
     *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
+    "fpdf",
 }
 # modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {

@@ -214,6 +214,20 @@ class TestRuns:
         assert isinstance(back, IntegrationReport)
         assert str(back.metrics) == "{'latency_p95_ms': inf, 'error_rate': nan}"
 
+    def test_the_latest_report_about_a_digest_is_found_whichever_run_made_it(
+        self, runs: Runs
+    ) -> None:
+        for number, subject in enumerate(("d1", "d2", "d1", "d3")):
+            self.start(runs, f"r{number}")
+            report = {"kind": "IntegrationReport", "subject": subject, "requests": number}
+            at = NOW + number * MINUTE
+            runs.record_step(f"r{number}", "s", status="failed", started_at=at, record=report)
+        found = runs.latest_of("IntegrationReport", "d1")
+        assert found is not None
+        assert found["requests"] == 2
+        assert runs.latest_of("ModelReport", "d1") is None
+        assert runs.latest_of("IntegrationReport", "d4") is None
+
     def test_the_latest_are_listed_first(self, runs: Runs) -> None:
         for number in (2, 0, 3, 1):
             self.start(runs, f"r{number}", now=NOW + number * MINUTE)

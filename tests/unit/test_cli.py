@@ -117,6 +117,8 @@ ARGUMENTS = {
     "features history": ["SELECT 1", "--output", "training.parquet"],
     "features push": ["orders", "orders.csv"],
     "predictions show": ["0123"],
+    "trace": ["0123"],
+    "impact": ["0123"],
     "predictions export": ["--output", "out.parquet"],
     "models approve": ["shop@1", "--for", "production", "--meaning", "x"],
     "models reject": ["shop@1", "--for", "production", "--meaning", "x"],
@@ -139,6 +141,9 @@ ARGUMENTS = {
     "release diff": ["shop@1", "shop@2"],
     "release rollback": ["--reason", "worse"],
     "reproduce": ["shop@1"],
+    "compliance card": ["shop@1"],
+    "compliance bundle": ["shop@1"],
+    "compliance change": ["shop@1", "shop@2"],
     "models waive": ["shop@1", "--flavour", "pyfunc", "--reason", "ours"],
     **{
         f"rollout {name}": ["ro-1"]

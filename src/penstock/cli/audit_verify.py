@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
-from penstock.cli.output import print_json
+from penstock.cli.output import MARKS, print_json
 from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 
@@ -57,12 +57,27 @@ def _verify_bundle(options: argparse.Namespace) -> int:
             "a bundle proves nothing with the key that lies in it",
             hint=f"name the public key that you trust with --key FILE; the bundle's is {KEY}",
         )
+    if Path(options.bundle).is_file():
+        return _verify_evidence(options)
     report = verify_bundle(Path(options.bundle), read_keys(Path(options.key)))
     if options.json:
         print_json(_as_dict(report))
     else:
         _print(report)
     return int(not report.holds)
+
+
+def _verify_evidence(options: argparse.Namespace) -> int:
+    """An archive of `penstock compliance bundle`, by the verifier that lies in each."""
+    from penstock.compliance.verify_bundle import verify
+
+    wrong, seen = verify(Path(options.bundle).read_bytes(), _read(Path(options.key)))
+    if options.json:
+        print_json({"holds": not wrong, "findings": wrong, "seen": seen})
+    else:
+        mark = MARKS["failed" if wrong else "succeeded"]
+        print("\n".join(f"{mark} {line}" for line in wrong or seen))
+    return int(bool(wrong))
 
 
 def proof(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from penstock.cli.command import Command, Option
 from penstock.cli.table_of_access import ACCESS_COMMANDS
 from penstock.cli.table_of_approvals import APPROVAL_COMMANDS
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
+from penstock.cli.table_of_compliance import COMPLIANCE_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
 from penstock.cli.table_of_lineage import LINEAGE_COMMANDS
@@ -331,6 +332,7 @@ COMMANDS: tuple[Command, ...] = (
     *ROLLOUT_COMMANDS,
     *ACCESS_COMMANDS,
     *AUDIT_COMMANDS,
+    *COMPLIANCE_COMMANDS,
     Command(
         "doctor",
         "Check this machine, the settings and every tool the project uses",

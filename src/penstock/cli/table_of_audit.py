@@ -52,7 +52,11 @@ AUDIT_COMMANDS: tuple[Command, ...] = (
                 default=[],
                 help="a checkpoint that you kept; may be repeated",
             ),
-            Option("--bundle", metavar="DIR", help="an exported bundle; needs no project"),
+            Option(
+                "--bundle",
+                metavar="DIR|FILE",
+                help="an exported bundle, or a file of `compliance bundle`; needs no project",
+            ),
             Option("--key", metavar="FILE", help="public keys (default: the project's)"),
         ),
         "Exit status 1 means that something is not as it was written; it says which entries.",

@@ -39,6 +39,11 @@ def write_post_mortem(project: Project, one: Remembered) -> None:
 
 def post_mortem(project: Project, one: Remembered) -> dict[str, Any]:
     """All that is known of what happened, as JSON."""
+    return {**story(one), "last_predictions": _last_predictions(project, one)}
+
+
+def story(one: Remembered) -> dict[str, Any]:
+    """The same as the ledger alone tells it, without any answer that was given."""
     state = one.state
     return {
         "rollout": state.id,
@@ -51,7 +56,6 @@ def post_mortem(project: Project, one: Remembered) -> dict[str, Any]:
         "reason": state.reason,
         "timeline": [_told(event, state.spec) for event in one.events],
         "evidence": [verdict.model_dump(mode="json") for verdict in state.verdicts],
-        "last_predictions": _last_predictions(project, one),
     }
 
 

@@ -139,6 +139,16 @@ class Runs:
         with self._engine.connect() as connection:
             return [_run(row) for row in connection.execute(query)]
 
+    def latest_of(self, kind: str, subject: str) -> dict[str, Any] | None:
+        """The latest record of a kind that is about a digest, of whichever run made it."""
+        about = steps.c.record["kind"].as_string() == kind
+        about &= steps.c.record["subject"].as_string() == subject
+        query = select(steps.c.record).where(about, steps.c.status != "cached")
+        query = query.order_by(steps.c.started_at.desc()).limit(1)
+        with self._engine.connect() as connection:
+            found: dict[str, Any] | None = connection.execute(query).scalar()
+        return found
+
     def get(self, run_id: str) -> RunRow | None:
         """One run with its steps in order of start; `run_id` may be a unique beginning."""
         with self._engine.connect() as connection:
