@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from governance_lineage import lineage_rows
 from governance_models import signature_rows
 from side_by_side import Row, compare, row, write
 from sqlalchemy import (
@@ -76,6 +77,7 @@ def main() -> None:
         if server := os.environ.get("PENSTOCK_TEST_POSTGRES"):
             rows += on_postgresql(server, folder)
         rows += a_million(folder / "large")
+        rows += lineage_rows("SQLite", open_state("", folder / "lineage"))
         rows += signature_rows()
     finally:
         shutil.rmtree(folder)
@@ -123,7 +125,7 @@ def on_postgresql(server: str, folder: Path) -> list[Row]:
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
     engine = open_state(url, folder / "postgresql")
     try:
-        return appends("PostgreSQL", engine)
+        return [*appends("PostgreSQL", engine), *lineage_rows("PostgreSQL", engine)]
     finally:
         engine.dispose()
         with admin.connect() as connection:
