@@ -385,9 +385,9 @@ def feast_apply(folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All but what Python keeps for itself, and Feast's own two databases."""
+    """All but what Python keeps for itself, Feast's own two databases, and Penstock's state."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    kept = (p for p in found if p.suffix not in (".pyc", ".db"))
+    kept = (p for p in found if p.suffix not in (".pyc", ".db") and p.name != "state.lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
