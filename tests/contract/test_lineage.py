@@ -101,6 +101,16 @@ def test_what_is_not_known_and_what_is_ambiguous_are_refused(steps: Engine) -> N
             store.find(steps, unknown)
 
 
+def test_what_has_no_digest_is_no_fact_and_nothing_rests_on_itself(database: Engine) -> None:
+    """Of a project without features, whose training set has the bytes of its dataset."""
+    plain = TRAINING_SET.model_copy(update={"definitions": "", "digest": DATA})
+    for record, inputs in ((DATASET, STEPS[0][1]), (plain, {})):
+        store.record_step(database, "run-1", record, inputs)
+    found = store.upstream(database, DATA)
+    assert "" not in found.nodes
+    assert all(edge.child != edge.parent for edge in found.edges)
+
+
 def test_it_is_rebuilt_from_the_cache(database: Engine) -> None:
     cache = StepCache(database)
     for number, (record, inputs) in enumerate(STEPS):

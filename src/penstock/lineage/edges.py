@@ -38,6 +38,8 @@ def edges_of(record: Record, inputs: Mapping[str, str], run_id: str) -> Graph:
     parents = [*_parents(record), (MADE_BY, Node(run_id, "run", run_id))]
     if not isinstance(record, GateReport | ModelVersion):
         parents += [(MADE_FROM, node) for node in _inputs(inputs)]
+    # What has no digest is not there; and what has the same bytes is the same fact.
+    parents = [(relation, node) for relation, node in parents if node.key not in ("", made.key)]
     return Graph.of(
         [made, *(node for _, node in parents)],
         [Edge(made.key, node.key, relation) for relation, node in parents],

@@ -49,8 +49,7 @@ def run_task(
     recording = Recording.begin(project, database, run, task.orchestrator)
     work = _Work(plan, project, database, run, recording, task)
     try:
-        with acting(project, Permission.OPERATE):
-            record = to_json(work.do(records))
+        record = to_json(work.do(records))
     finally:
         for remark in recording.leave():
             _say(remark)
@@ -138,10 +137,13 @@ class _Work:
         self.recording.started(turn)
         self._settle()
         try:
-            done = {name: _given(task, name, stored) for name, stored in records.items()}
-            prepared = prepare(self.plan, step, self.project, done, self.database, task.as_of)
-            turn = turn.with_inputs(prepared)
-            status, record = found_or_made(prepared, self.project, self.run, self.database, _say)
+            with acting(self.project, Permission.OPERATE):
+                done = {name: _given(task, name, stored) for name, stored in records.items()}
+                prepared = prepare(self.plan, step, self.project, done, self.database, task.as_of)
+                turn = turn.with_inputs(prepared)
+                status, record = found_or_made(
+                    prepared, self.project, self.run, self.database, _say
+                )
         except PenstockError as error:
             self._failed(turn, error)
             raise

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import ResourceError, StepError, UserCodeError
+from penstock.access import administration
+from penstock.access.roles import Role
+from penstock.audit.ledger import present_actor
+from penstock.errors import AccessError, ResourceError, StepError, UserCodeError
 from penstock.orchestrators.task import Task, close_run, run_task
 from penstock.project import Project
 from penstock.state.database import open_database
@@ -73,6 +76,16 @@ def test_when_no_retry_is_left_the_run_has_failed_and_the_team_is_told(shop: Sho
     (step,) = run_of(project).steps
     assert (run_of(project).status, step.status, step.attempts) == ("failed", "failed", 4)
     assert "no route to the warehouse" in notices(project)
+
+
+def test_a_task_of_nobody_fails_the_run_and_the_team_is_told(shop: Shop) -> None:
+    project = shop("return 1")
+    administration.add(open_database(project), "ann", Role.ADMIN, by=present_actor())
+    with pytest.raises(AccessError, match="no token says who you are"):
+        run_task(project, FIRST, {})
+    (step,) = run_of(project).steps
+    assert (run_of(project).status, step.status) == ("failed", "failed")
+    assert "no token says who you are" in notices(project)
 
 
 def test_an_error_of_the_code_fails_the_run_at_the_first_attempt(shop: Shop) -> None:
