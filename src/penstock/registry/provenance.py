@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from penstock import __version__
+from penstock import __version__, git
 from penstock.audit.dsse import IN_TOTO, from_document, sign, to_document
 from penstock.errors import IntegrityError
 from penstock.records import Column, plain
@@ -140,26 +139,14 @@ def git_commit(root: Path) -> tuple[str, bool]:
 
     The notes of DVC are no code: they change with the data.
     """
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head, bool(_git(root, "status", "--porcelain", ".", *NOT_CODE))
-    except (OSError, subprocess.CalledProcessError):
-        return "", False
+    head = git.said(root, "rev-parse", "HEAD")
+    changed = git.said(root, "status", "--porcelain", ".", *NOT_CODE) if head else None
+    return ("", False) if head is None or changed is None else (head, bool(changed))
 
 
 def git_author(root: Path, path: str = ".") -> str:
     """The address of who made the last commit, or the last one of a file; "" outside of git."""
-    try:
-        return _git(root, "log", "-1", "--format=%ae", "--", path)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, check=True, capture_output=True, text=True, timeout=30
-    )
-    return done.stdout.strip()
+    return git.said(root, "log", "-1", "--format=%ae", "--", path) or ""
 
 
 def _descriptor(name: str, digest: Mapping[str, str]) -> dict[str, Any]:

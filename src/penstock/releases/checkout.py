@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from penstock import git
 from penstock.data.recall import noted_paths, recall
 from penstock.errors import DataError, ModelError, SettingsError
 from penstock.project import SETTINGS_FILE, Project
@@ -96,11 +96,11 @@ def _code(project: Project, manifest: Manifest, folder: Path) -> str:
 def _archived(project: Project, commit: str, folder: Path) -> bool:
     """The project's part of a commit, whatever its repository holds beside it."""
     with tempfile.NamedTemporaryFile(suffix=".zip") as file:
-        asked = ["git", "archive", "--format=zip", f"--output={file.name}", commit, "."]
-        done = subprocess.run(asked, cwd=project.root, capture_output=True, check=False)
-        if done.returncode == 0:
+        asked = ("archive", "--format=zip", f"--output={file.name}", commit, ".")
+        found = git.said(project.root, *asked) is not None
+        if found:
             unpack(Path(file.name), folder)
-    return done.returncode == 0
+    return found
 
 
 def _data(project: Project, manifest: Manifest, folder: Path, progress: Progress) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import zipfile
 from pathlib import Path
 
+from penstock import git
 from penstock.project import Project
 from penstock.releases.source_bundle import bundle_file
 
@@ -16,9 +16,8 @@ def commits_between(project: Project, before: str, after: str) -> list[str]:
     """One line each, the newest first; empty where git knows no way from one to the other."""
     if not before or not after or before == after:
         return []
-    asked = ["git", "log", "--oneline", f"--max-count={MOST}", f"{before}..{after}"]
-    done = subprocess.run(asked, cwd=project.root, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []
+    asked = ("log", "--oneline", f"--max-count={MOST}", f"{before}..{after}")
+    return (git.said(project.root, *asked) or "").splitlines()
 
 
 def files_changed(project: Project, before: str, after: str) -> list[str]:

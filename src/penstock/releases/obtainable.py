@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from penstock import git
 from penstock.digests import digest_at
 from penstock.errors import PenstockError
 from penstock.project import Project
 from penstock.registry.versions import find
 from penstock.releases.manifest import Manifest
 from penstock.releases.source_bundle import bundle_file
-
-ENDING = ".parquet"
+from penstock.state.artifacts import place_of
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ def _dataset(project: Project, one: Manifest) -> tuple[bool | None, str]:
 def _training_set(project: Project, one: Manifest) -> tuple[bool | None, str]:
     if not one.data.training_set:
         return None, "not known"
-    name = f"{one.data.training_set[:32]}{ENDING}"
-    file = project.folder / "artifacts" / "training_set" / name
+    file = place_of(project, "training_set", one.data.training_set, ".parquet")
     if not file.is_file():
         return False, "not on this machine; it can be computed again from the dataset"
     whole = digest_at(file) == one.data.training_set
@@ -89,11 +87,9 @@ def _source(project: Project, one: Manifest) -> tuple[bool | None, str]:
 def _commit(project: Project, one: Manifest) -> tuple[bool | None, str]:
     if not one.code.commit:
         return None, "nothing was committed"
-    asked = ["git", "cat-file", "-e", f"{one.code.commit}^{{commit}}"]
-    done = subprocess.run(asked, cwd=project.root, capture_output=True, check=False)
+    found = git.said(project.root, "cat-file", "-e", f"{one.code.commit}^{{commit}}") is not None
     changed = "; files were changed beside it" if one.code.dirty else ""
-    there = "in git" if done.returncode == 0 else "not in this repository"
-    return done.returncode == 0, there + changed
+    return found, ("in git" if found else "not in this repository") + changed
 
 
 def _environment(one: Manifest) -> tuple[bool | None, str]:

@@ -7,19 +7,19 @@ are not in it; data is DVC's, of which the notes are.
 from __future__ import annotations
 
 import fnmatch
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from penstock import git
 from penstock.digests import file_digest
 from penstock.errors import IntegrityError
 from penstock.project import Project
 from penstock.registry.attestations import artifact
-from penstock.state.artifacts import Artifact, keep
+from penstock.state.artifacts import Artifact, keep, place_of
 
-KIND = "source"
+KIND, ENDING = "source", ".zip"
 ARTIFACTS, SOURCE = "release", "source.zip"  # where it lies among the artefacts of a run
 LARGEST, MOST = 1 << 20, 32 << 20  # bytes of a file, and of all
 NAMED = 20  # files that are told of those left out
@@ -39,7 +39,7 @@ def bundle(project: Project) -> tuple[Artifact, tuple[str, ...]]:
             taken[name] = files[name]
         else:
             left.append(name)
-    kept = keep(project, KIND, lambda path: _write(path, taken), suffix=".zip")
+    kept = keep(project, KIND, lambda path: _write(path, taken), suffix=ENDING)
     more = (f"and {len(left) - NAMED:,} more",) if len(left) > NAMED else ()
     return kept, (*sorted(left)[:NAMED], *more)
 
@@ -55,7 +55,7 @@ def own_files(root: Path) -> Iterator[Path]:
 
 def bundle_file(project: Project, digest: str) -> Path | None:
     """Where the archive of that digest is on this machine; None where it is not, or is damaged."""
-    file = project.folder / "artifacts" / KIND / f"{digest[:32]}.zip"
+    file = place_of(project, KIND, digest, ENDING)
     return file if digest and file.is_file() and file_digest(file) == digest else None
 
 
@@ -68,7 +68,7 @@ def obtained(project: Project, digest: str, mlflow_run: str) -> Path | None:
         if arrived is None or file_digest(arrived) != digest:
             return None
         content = arrived.read_bytes()
-    keep(project, KIND, lambda path: _copy(content, path), suffix=".zip")
+    keep(project, KIND, lambda path: _copy(content, path), suffix=ENDING)
     return bundle_file(project, digest)
 
 
@@ -87,15 +87,9 @@ def unpack(file: Path, folder: Path) -> None:
 
 def _listed(root: Path) -> list[str]:
     """What git tracks, or would; without git, all files but those that DVC tracks."""
-    done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        return [name for name in done.stdout.split("\0") if name and not _like(name, MADE)]
+    listed = git.said(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listed is not None:
+        return [name for name in listed.split("\0") if name and not _like(name, MADE)]
     files = (path for path in root.rglob("*") if path.is_file())
     own = (path for path in files if not path.with_name(f"{path.name}.dvc").exists())
     names = [path.relative_to(root).as_posix() for path in own]

@@ -25,15 +25,24 @@ def keep(
 
     Nothing half-written is ever seen under its final name; the same content is kept once.
     """
-    shelf = project.folder / "artifacts" / kind
+    shelf = _shelf(project, kind)
     shelf.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=shelf, prefix=".new-") as desk:
         draft = Path(desk) / "content"
         write(draft)
         digest = digest_at(draft)
-        final = shelf / f"{digest[:32]}{suffix}"
+        final = place_of(project, kind, digest, suffix)
         if final.exists() and digest_at(final) != digest:
             shutil.rmtree(final) if final.is_dir() else final.unlink()
         if not final.exists():
             draft.rename(final)
     return Artifact(project.relative(final), digest)
+
+
+def place_of(project: Project, kind: str, digest: str, suffix: str = "") -> Path:
+    """Where what was kept under a digest lies, if it is on this machine."""
+    return _shelf(project, kind) / f"{digest[:32]}{suffix}"
+
+
+def _shelf(project: Project, kind: str) -> Path:
+    return project.folder / "artifacts" / kind

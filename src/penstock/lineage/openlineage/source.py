@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 from urllib.parse import urlsplit, urlunsplit
 
-PATIENCE = 10  # seconds, for git
+from penstock import git
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,23 @@ class CodeLocation:
 
 
 def code_location(root: Path) -> CodeLocation | None:
-    """None outside of git, and before the first commit."""
+    """None outside of git, before the first commit, and where git takes too long."""
     try:
-        version = _git(root, "rev-parse", "HEAD")
-        top, path = _git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return _location(root)
+    except TimeoutExpired:
         return None
-    remote = _maybe(root, "remote", "get-url", "origin")
-    branch = _maybe(root, "symbolic-ref", "--short", "HEAD")
+
+
+def _location(root: Path) -> CodeLocation | None:
+    version = git.said(root, "rev-parse", "HEAD")
+    place = git.said(root, "rev-parse", "--show-toplevel", "--show-prefix")
+    if version is None or place is None:
+        return None
+    top, _, path = place.partition("\n")
+    remote = git.said(root, "remote", "get-url", "origin")
+    branch = git.said(root, "symbolic-ref", "--short", "HEAD")
     url = public_url(remote) if remote else Path(top).as_uri()
-    return CodeLocation(url, version, branch, path.rstrip("/"))
+    return CodeLocation(url, version, branch or "", path.rstrip("/"))
 
 
 def public_url(remote: str) -> str:
@@ -39,17 +46,3 @@ def public_url(remote: str) -> str:
         return f"ssh://{short[1]}/{short[2].lstrip('/')}" if short else Path(remote).as_uri()
     parts = urlsplit(remote)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _maybe(root: Path, *arguments: str) -> str:
-    try:
-        return _git(root, *arguments)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=root, check=True, capture_output=True, text=True, timeout=PATIENCE
-    )
-    return done.stdout.removesuffix("\n")
