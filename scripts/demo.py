@@ -31,7 +31,7 @@ from demo_terminal import (
 
 from penstock.errors import PenstockError
 from penstock.project import Project, open_project
-from penstock.registry.versions import Found, versions
+from penstock.registry.versions import TESTED_TAG, Found, versions
 from penstock.rollout.events import Outcome
 from penstock.rollout.memory import Memory
 from penstock.rollout.states import Rollout
@@ -41,7 +41,6 @@ from penstock.state.database import open_database
 
 CONTROLLER_PORT = 8610
 LONGEST = 600.0  # seconds that a rollout of this demo may take
-TESTED = "penstock.integration"  # the tag of a version that passed staging
 
 
 class Edit(NamedTuple):
@@ -181,7 +180,7 @@ class Demo(Typist):
             said_before(f"{rollout.id} of {label}: {rollout.outcome}")
             return False
         known = {version.label: version for version in self.versions()}
-        if label in known and TESTED in known[label].tags:
+        if label in known and TESTED_TAG in known[label].tags:
             said_before(f"{label} passed staging")
             return True
         self.change(edits)

@@ -114,7 +114,7 @@ def erase_person(
     with FileLock(project.folder / "erasing.lock"):
         require_erasable(book, str(person), KEPT)
         progress("looking through the predictions")
-        traces = [_traces(project, engine, folder, person) for folder in _endpoints(project)]
+        traces = [_traces(project, engine, folder, person) for folder in _folders(project)]
         journal = _Journal(project, person)
         journal.begin({"predictions": sum(len(one.things) for one in traces)})
         counts = _Counts()
@@ -136,9 +136,8 @@ def erase_person(
     return Erased(entry, counts.numbers, open_rows, online.views_left, held)
 
 
-def _endpoints(project: Project) -> list[EndpointFolder]:
-    parent = project.folder / "endpoints"
-    return [EndpointFolder(path) for path in sorted(parent.glob("*")) if path.is_dir()]
+def _folders(project: Project) -> list[EndpointFolder]:
+    return [EndpointFolder(project.endpoint(name)) for name in project.endpoints]
 
 
 def _traces(project: Project, engine: Engine, folder: EndpointFolder, person: Person) -> _Traces:

@@ -20,6 +20,7 @@ from penstock.settings_source import load_settings
 
 SETTINGS_FILE = "penstock.toml"
 STAGING = "staging"  # the endpoint that every model is tested behind
+PRODUCTION = "production"  # the one that the champion serves
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Project:
     def folder(self) -> Path:
         """Penstock's own folder in the project: state, artifacts, logs."""
         return self.root / ".penstock"
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The names of the endpoints that have a folder here."""
+        parent = self.endpoint(STAGING).parent
+        return sorted(path.name for path in parent.glob("*") if path.is_dir())
 
     def endpoint(self, name: str) -> Path:
         """The folder of an endpoint: what it shall serve, what it says of itself, its logs."""

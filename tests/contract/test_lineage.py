@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 from penstock.errors import UsageError
 from penstock.lineage import store
 from penstock.lineage.graph import MADE_FROM, Edge, Graph, Node
-from penstock.lineage.impact import impact_of, served
 from penstock.lineage.origin import origin_of
 from penstock.lineage.rebuild import rebuild
 from penstock.records import (
@@ -28,6 +27,8 @@ from penstock.records import (
     digest_of,
     to_json,
 )
+from penstock.serving.routing.standing import parts_of, serving
+from penstock.serving.routing.table import RoutingTable
 from penstock.state.cache import CacheEntry, StepCache
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -86,9 +87,9 @@ def test_a_model_is_traced_to_the_file_that_it_learned_from(steps: Engine) -> No
 
 @pytest.mark.parametrize("name", [FILE, "eeeeee", "raw/purchases.csv"])
 def test_the_impact_of_a_file_is_the_version_that_rests_on_it(steps: Engine, name: str) -> None:
-    found = impact_of(steps, store.find(steps, name))
-    assert [node.key for node in found.graph.of_kind("version")] == ["shop@1"]
-    assert found.serving == ()
+    found = store.downstream(steps, store.find(steps, name).key)
+    assert [node.key for node in found.of_kind("version")] == ["shop@1"]
+    assert serving(steps) == []
 
 
 def test_what_is_not_known_and_what_is_ambiguous_are_refused(steps: Engine) -> None:
@@ -121,14 +122,16 @@ def test_it_is_rebuilt_from_the_cache(database: Engine) -> None:
 
 
 def test_what_serves_is_read_from_the_routing_tables() -> None:
-    release = {"model": "shop@1", "digest": MODEL}
+    spec = {"endpoint": "production", "model": "shop@1", "digest": MODEL, "path": "/m"}
+    names = ("r1", "r2", "r3", "r4")
     table = {
+        "endpoint": "production",
         "champion": "r1",
         "arms": [{"name": "canary", "release": "r2"}],
         "mirror": {"release": "r3"},
-        "releases": dict.fromkeys(("r1", "r2", "r3", "r4"), release),
+        "releases": {name: {"id": name, "replicas": 1, **spec} for name in names},
     }
-    parts = [one.part for one in served([("production", table)])]
+    parts = [one.part for one in parts_of(RoutingTable.model_validate(table))]
     assert parts == ["champion", "canary", "shadow", "loaded"]
 
 

@@ -66,7 +66,7 @@ class Regulated:
         self.engine = open_database(self.project)
         for version, rows in ((1, 40), (2, 30)):
             self.registered(version, self.dataset(rows))
-        versions.tag(self.project, "shop", 1, {giving.TESTED: "passed"})
+        versions.tag(self.project, "shop", 1, {versions.TESTED_TAG: "passed"})
         one = versions.find(self.project, 1)
         giving.approve(self.project, self.engine, one, "production", meaning="tested")
 

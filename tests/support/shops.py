@@ -110,7 +110,7 @@ def build(root: Path) -> None:
         digest = model_digest(model)
         attest(project, model, Build("shop", digest, "lightgbm", mlflow_run_id=run))
         digests = {"model": digest, "code": f"{number}" * 64}
-        tested = {} if number == UNTESTED else {giving.TESTED: "passed"}
+        tested = {} if number == UNTESTED else {versions.TESTED_TAG: "passed"}
         made = versions.register(project, run, digests, {}, attested=tested)
         Ledger(engine).append(
             "model.registered",

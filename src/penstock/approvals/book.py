@@ -37,7 +37,6 @@ from penstock.registry.versions import Found
 APPROVED, REJECTED = "model.approved", "model.rejected"
 BROKE_GLASS, REVIEWED = "model.broke_glass", "model.glass_reviewed"
 REGISTERED = "model.registered"
-DIGESTS = "penstock.digest."  # the beginning of tags
 SIGNED = {APPROVED: Approval, REJECTED: Rejection, BROKE_GLASS: BrokenGlass}
 VERDICTS = {
     APPROVED: Verdict.APPROVED,
@@ -167,7 +166,7 @@ def standing_of(
         found.digest,
         target,
         now,
-        digests_of(found),
+        found.digests,
         found.label,
     )
 
@@ -183,15 +182,6 @@ def required(
             hint=f"`penstock models approve {found.label} --for {target} --meaning '…'`",
         )
     return decision.entries
-
-
-def digests_of(found: Found) -> dict[str, str]:
-    """What a version is made from, as the registry has it now."""
-    return {
-        tag.removeprefix(DIGESTS): digest
-        for tag, digest in found.tags.items()
-        if tag.startswith(DIGESTS)
-    }
 
 
 def pinned_keys(project: Project) -> frozenset[str] | None:

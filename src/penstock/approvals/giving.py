@@ -19,7 +19,6 @@ from penstock.approvals.book import (
     REJECTED,
     REVIEWED,
     VERDICTS,
-    digests_of,
     read_book,
 )
 from penstock.approvals.decision import version_of
@@ -29,9 +28,7 @@ from penstock.audit.ledger import Ledger, present_actor
 from penstock.audit.notes import SigningKey
 from penstock.errors import AccessError, IntegrityError, ModelError, UsageError
 from penstock.project import Project
-from penstock.registry.versions import Found, fetch
-
-TESTED = "penstock.integration"  # the tag of a version that staging has tested
+from penstock.registry.versions import TESTED_TAG, Found, fetch
 
 
 def approve(project: Project, engine: Engine, found: Found, target: str, *, meaning: str) -> Entry:
@@ -127,7 +124,7 @@ def _sign(
         by.id,
         datetime.now(UTC),
         version_of(policy),
-        digests_of(found),
+        found.digests,
     )
     return Ledger(engine).write(
         Draft(
@@ -163,7 +160,7 @@ def _key_of(engine: Engine, person: str) -> SigningKey:
 
 
 def _require_tested(found: Found) -> None:
-    if TESTED not in found.tags:
+    if TESTED_TAG not in found.tags:
         raise ModelError(
             f"{found.label} has not passed the integration tests of staging",
             hint="only a version that a whole run brought there can be approved",
@@ -171,7 +168,7 @@ def _require_tested(found: Found) -> None:
 
 
 def _require_unchanged(found: Found, registered: dict[str, str] | None) -> None:
-    now = digests_of(found)
+    now = found.digests
     changed = [name for name, digest in (registered or {}).items() if now.get(name, "") != digest]
     if changed:
         raise IntegrityError(

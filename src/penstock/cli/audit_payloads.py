@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from penstock.cli.data import progress_of
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
+from penstock.cli.progress import progress_of
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
+from penstock.cli.progress import progress_of
 from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 
@@ -159,35 +158,6 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} TB"
-
-
-@contextlib.contextmanager
-def progress_of(options: argparse.Namespace) -> Iterator[Progress]:
-    """A line that is written over on a terminal, a line for each new doing elsewhere."""
-    if options.json:
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.status import Status
-
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        with Status("", console=console) as status:
-            yield lambda text, done=None: status.update(_said(text, done))
-        return
-    last = ""
-
-    def say(text: str, done: float | None = None) -> None:
-        nonlocal last
-        if text != last:
-            last = text
-            print(text, file=sys.stderr, flush=True)
-
-    yield say
-
-
-def _said(text: str, done: float | None) -> str:
-    return text if done is None else f"{text}: {done:.0%}"
 
 
 def _require_jobs(jobs: int | None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from penstock.cli.data import progress_of
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
+from penstock.cli.progress import progress_of
 
 
 def export(options: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from penstock.cli.data import progress_of, size
+from penstock.cli.data import size
 from penstock.cli.opening import project_of
 from penstock.cli.output import moment, print_json, table
+from penstock.cli.progress import progress_of
 
 if TYPE_CHECKING:
     from penstock.data.differences import FileDifference

@@ -37,17 +37,20 @@ def trace(options: argparse.Namespace) -> int:
 
 def impact(options: argparse.Namespace) -> int:
     from penstock.cli import lineage_view as view
-    from penstock.lineage.impact import impact_of
-    from penstock.lineage.store import find
+    from penstock.lineage.store import downstream, find
+    from penstock.serving.routing.standing import serving
     from penstock.state.database import open_database
 
     project = project_of(options)
     engine = open_database(project)
-    found = impact_of(engine, find(engine, _digest(project, options.fact)))
+    fact = find(engine, _digest(project, options.fact))
+    graph = downstream(engine, fact.key)
+    models = {node.key for node in graph.of_kind("model")}
+    serves = [one for one in serving(engine) if one.digest in models]
     if options.json:
-        print_json(view.impact_json(found))
+        print_json(view.impact_json(fact, graph, serves))
     else:
-        print("\n".join(view.impact_lines(found)))
+        print("\n".join(view.impact_lines(fact, graph, serves)))
     return 0
 
 

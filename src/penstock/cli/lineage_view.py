@@ -9,8 +9,8 @@ from penstock.audit.entries import Entry
 from penstock.cli.output import moment
 from penstock.features.behind import Behind
 from penstock.lineage.graph import MADE_BY, Graph, Node
-from penstock.lineage.impact import Impact
 from penstock.lineage.origin import Origin
+from penstock.serving.routing.standing import Serving
 
 Children = Callable[[str], list[tuple[str, Node]]]
 SHOWN_ROWS = 10  # of each view's, the newest
@@ -56,24 +56,24 @@ def trace_json(
     }
 
 
-def impact_lines(found: Impact) -> Iterator[str]:
-    fact = found.fact
+def impact_lines(fact: Node, graph: Graph, serving: Sequence[Serving]) -> Iterator[str]:
+    """From a fact down to what was made from it, and what of that serves."""
     yield f"{fact.kind} {fact.key[:12]}  {fact.label}".rstrip()
-    yield from _tree(fact.key, found.graph.children, {fact.key})
-    if len(found.graph.nodes) == 1:
+    yield from _tree(fact.key, graph.children, {fact.key})
+    if len(graph.nodes) == 1:
         yield "  nothing was made from it"
     yield ""
-    if not found.serving:
+    if not serving:
         yield "nothing that rests on it is serving now"
-    for one in found.serving:
+    for one in serving:
         yield f"{one.endpoint} serves {one.model} ({one.digest[:12]}) as {one.part}"
 
 
-def impact_json(found: Impact) -> dict[str, Any]:
+def impact_json(fact: Node, graph: Graph, serving: Sequence[Serving]) -> dict[str, Any]:
     return {
-        "fact": found.fact._asdict(),
-        "lineage": _graph_json(found.graph),
-        "serving": [one._asdict() for one in found.serving],
+        "fact": fact._asdict(),
+        "lineage": _graph_json(graph),
+        "serving": [one._asdict() for one in serving],
     }
 
 

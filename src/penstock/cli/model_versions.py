@@ -112,10 +112,9 @@ def lineage(options: argparse.Namespace) -> int:
 def _chain(found: Found, made: Manifest | None) -> list[tuple[str, str, str]]:
     """What a version was made from, the nearest first."""
     if made is None:
-        tags = found.tags.items()
-        digests = {k.removeprefix("penstock.digest."): v for k, v in tags if ".digest." in k}
         chain = [("model", found.label, found.digest), ("MLflow run", found.run_id, "")]
-        return chain + [(what, "", digest) for what, digest in digests.items() if what != "model"]
+        rest = found.digests.items()
+        return chain + [(what, "", digest) for what, digest in rest if what != "model"]
     training, data, code = made.training, made.data, made.code
     edited = " and changes that were not committed" if code.dirty and code.commit else ""
     chain = [
@@ -135,29 +134,27 @@ def _chain(found: Found, made: Manifest | None) -> list[tuple[str, str, str]]:
 
 def _serving(engine: Engine, digest: str) -> dict[str, str]:
     """The endpoints that serve these bytes, and under which arm."""
-    from penstock.serving.routing.table import RoutingTable
-    from penstock.state import routes
+    from penstock.serving.routing.standing import LOADED, serving
 
-    found: dict[str, str] = {}
-    for name, published in routes.endpoints(engine):
-        table_ = RoutingTable.model_validate(published.document)
-        arms = [
-            arm for arm, one in table_.served().items() if table_.releases[one].digest == digest
-        ]
-        if digest and arms:
-            found[name] = ", ".join(arms)
-    return found
+    arms: dict[str, list[str]] = {}
+    for one in serving(engine):
+        if digest and one.digest == digest and one.part != LOADED:
+            arms.setdefault(one.endpoint, []).append(one.part)
+    return {endpoint: ", ".join(names) for endpoint, names in arms.items()}
 
 
 def _entries(engine: Engine, found: Found) -> list[Entry]:
     """All that the ledger tells of a version: by its name, or as what an endpoint was given."""
     from penstock.audit.ledger import Ledger
+    from penstock.audit.selection import entries_about
+    from penstock.registry.champions import ACTIONS
 
+    about = entries_about(engine, {found.digest} - {""}, {found.label})
+    near = {one.sequence: one for one in (*about, *Ledger(engine).entries_of(ACTIONS))}
     return [
         entry
-        for entry in Ledger(engine).entries()
-        if found.label in (entry.subject, entry.details.get("model"))
-        or (entry.details.get("archived") == found.label)
+        for _, entry in sorted(near.items())
+        if found.label in (entry.subject, entry.details.get("model"), entry.details.get("archived"))
     ]
 
 

@@ -70,7 +70,7 @@ def rows_of_prediction(project: Project, name: str, endpoint: str | None) -> lis
     """
     from penstock.serving.prediction_log.reading import Selection, predictions, records
 
-    names = [endpoint] if endpoint else _endpoints(project)
+    names = [endpoint] if endpoint else project.endpoints
     folders = [project.endpoint(one) / "predictions" for one in names]
     found = records(predictions(folders, Selection(prediction_id=name)).order("row_index"))
     if not found:
@@ -124,11 +124,6 @@ def since_of(text: str) -> datetime:
         raise UsageError(
             f"{text!r} is neither a time nor a span", hint='write "2h", "7d" or an ISO 8601 time'
         ) from None
-
-
-def _endpoints(project: Project) -> list[str]:
-    parent = project.endpoint(STAGING).parent
-    return sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
 
 
 def _count(file: Path) -> int:

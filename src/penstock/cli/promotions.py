@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
+from penstock.cli.progress import progress_of
 from penstock.errors import UsageError
-from penstock.project import Project
+from penstock.project import PRODUCTION, Project
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from penstock.registry.versions import Found
-
-PRODUCTION = "production"
 
 
 def promote(options: argparse.Namespace) -> int:
@@ -118,24 +116,26 @@ def _by_rollout(project: Project, engine: Engine, found: Found, options: argpars
 
 
 def _to_staging(project: Project, engine: Engine, found: Found, options: argparse.Namespace) -> int:
+    from penstock.registry.versions import TESTED_TAG
     from penstock.releases.adopting import release_for
     from penstock.releases.staging import stage
 
     made = release_for(project, engine, found)
-    release = stage(
-        project,
-        engine,
-        found.label,
-        made.digest_of_model,
-        made.features,
-        progress_of(options),
-        reason=options.reason,
-    )
+    with progress_of(options) as progress:
+        release = stage(
+            project,
+            engine,
+            found.label,
+            made.digest_of_model,
+            made.features,
+            progress,
+            reason=options.reason,
+        )
     if options.json:
         print_json(release.model_dump(mode="json") | {"manifest": made.digest})
     else:
         print(f"{release.url} serves {release.model} ({release.digest[:12]})")
-        if "penstock.integration" not in found.tags:
+        if TESTED_TAG not in found.tags:
             print("  it has not passed the integration tests, which `penstock run` makes")
     return 0
 
@@ -157,11 +157,3 @@ def _served(engine: Engine) -> str:
     from penstock.state.routes import published
 
     return baseline_of(engine, PRODUCTION).digest if published(engine, PRODUCTION) else ""
-
-
-def progress_of(options: argparse.Namespace) -> Any:
-    def tell(message: str, done: float | None = None) -> None:
-        if not options.json:
-            print(f"  {message}", file=sys.stderr)
-
-    return tell

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import moment, print_json, table
+from penstock.cli.progress import progress_of
 from penstock.project import Project
 
 if TYPE_CHECKING:
@@ -99,17 +100,17 @@ def rollback(options: argparse.Namespace) -> int:
 
 def roll_back(options: argparse.Namespace, project: Project, engine: Engine) -> int:
     """What production served before is served again, with the features that it was asked with."""
-    from penstock.cli.promotions import progress_of
     from penstock.releases.rollback import roll_back as carried_out
 
-    done = carried_out(
-        project,
-        engine,
-        options.release or "",
-        reason=options.reason,
-        abort_rollout=options.abort_rollout,
-        progress=progress_of(options),
-    )
+    with progress_of(options) as progress:
+        done = carried_out(
+            project,
+            engine,
+            options.release or "",
+            reason=options.reason,
+            abort_rollout=options.abort_rollout,
+            progress=progress,
+        )
     if options.json:
         print_json(asdict(done))
         return 0

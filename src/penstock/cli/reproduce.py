@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
-from penstock.cli.promotions import progress_of
+from penstock.cli.progress import progress_of
 from penstock.errors import StepError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def reproduce(options: argparse.Namespace) -> int:
     made = release_named(engine, options.model)
     folder = _folder(options.into)
     try:
-        found = reproduce(project, made.manifest, folder, progress_of(options))
+        with progress_of(options) as progress:
+            found = reproduce(project, made.manifest, folder, progress)
     except StepError as error:
         raise StepError(error.message, hint=f"{error.hint}; see {folder}".lstrip("; ")) from error
     record(engine, made, found)

@@ -8,9 +8,7 @@ from typing import Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
-from penstock.project import STAGING, Project
-
-PRODUCTION = "production"
+from penstock.project import PRODUCTION, STAGING, Project
 
 
 def status(options: argparse.Namespace) -> int:
@@ -47,13 +45,10 @@ def _collect(project: Project) -> dict[str, Any]:
     release = table.releases[table.champion] if table else None
     model = release.model if release else ""
     champion = champion_label(database)
-    book, policy = (
-        read_book(database, pinned_keys(project)),
-        project.settings.approval_of(PRODUCTION),
-    )
+    book, now = read_book(database, pinned_keys(project)), datetime.now(UTC)
+    policy = project.settings.approval_of(PRODUCTION)
     agreed = bool(
-        release
-        and book.standing(policy, release.digest, PRODUCTION, datetime.now(UTC), model=model).met
+        release and book.standing(policy, release.digest, PRODUCTION, now, model=model).met
     )
     going_on = [one.id for one in rollouts.live(database)]
     return {

@@ -6,9 +6,10 @@ written twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from penstock.compliance.evidence import Evidence
 
@@ -34,6 +35,11 @@ class Owned:
     digest: str  # SHA-256 (hex) of owner and text
     since: str = ""  # from when on it has been the same, as far as it was put on record
     evidence: tuple[str, ...] = ()
+
+    @property
+    def by(self) -> str:
+        """Who answers for it, since when, and for which words."""
+        return f"{self.owner} answers for this · {self.since} · SHA-256 {self.digest[:16]}…"
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,14 @@ class Document:
     sections: tuple[Section, ...]
     evidence: tuple[Evidence, ...] = field(default=())  # all that is cited, in order
 
-    @property
+    @cached_property
     def numbers(self) -> Mapping[str, str]:
         """What each piece of evidence is cited as, by its name: E1, E2, …"""
         return {one.name: f"E{number}" for number, one in enumerate(self.evidence, start=1)}
+
+    def citations(self, names: Iterable[str]) -> list[str]:
+        """What some names are cited as; a name that is no evidence of the document is left out."""
+        return [self.numbers[name] for name in names if name in self.numbers]
 
     def walk(self) -> Iterator[Section]:
         for section in self.sections:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.approvals.book import standing_of
+from penstock.approvals.book import REGISTERED, standing_of
 from penstock.audit.canonical import canonical
 from penstock.audit.entries import Entry
 from penstock.audit.ledger import Ledger
@@ -33,7 +33,7 @@ from penstock.compliance.facts import (
 )
 from penstock.compliance.owned import Answer
 from penstock.errors import PenstockError
-from penstock.project import Project
+from penstock.project import PRODUCTION, Project
 from penstock.records import IntegrationReport, Record, from_json, plain, to_json
 from penstock.registry.attestations import bring
 from penstock.registry.bom import BOM
@@ -45,9 +45,8 @@ from penstock.registry.versions import Found
 from penstock.releases.history import of_version
 from penstock.rollout.memory import STREAM, Memory
 from penstock.rollout.post_mortem import story
-from penstock.serving.routing.table import RoutingTable
+from penstock.serving.routing import standing
 from penstock.setting_types import duration_text
-from penstock.state import routes
 from penstock.state.runs import RunRow, Runs
 
 FILES = {  # in a bundle -> what it is
@@ -74,8 +73,6 @@ RECORDS = {
     "ModelReport": "records/evaluation.json",
     "IntegrationReport": "records/integration-test.json",
 }
-REGISTERED = "model.registered"
-PRODUCTION = "production"
 BEGINNINGS = ("model.", "release.", ISSUED)  # of the actions that tell what became of a model
 
 
@@ -128,12 +125,9 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
 def serving(engine: Engine) -> dict[str, list[Served]]:
     """Which endpoints answer with which version now, and to what share of the units."""
     found: dict[str, list[Served]] = {}
-    for endpoint, published in routes.endpoints(engine):
-        table = RoutingTable.model_validate(published.document)
-        shares = table.weights()
-        for arm, release in table.served().items():
-            label = table.releases[release].model
-            found.setdefault(label, []).append(Served(endpoint, shares.get(arm, 0.0)))
+    for one in standing.serving(engine):
+        if one.part != standing.LOADED:
+            found.setdefault(one.model, []).append(Served(one.endpoint, one.share))
     return found
 
 

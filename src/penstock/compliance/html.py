@@ -8,9 +8,9 @@ from functools import singledispatch
 from html import escape
 from string import Template
 
-from penstock.compliance.checking import HOW
+from penstock.compliance.checking import HOW, lines_of
 from penstock.compliance.document import Block, Document, Missing, Owned, Statement, Table
-from penstock.compliance.evidence import Evidence, Proof
+from penstock.compliance.evidence import Evidence
 
 PAGE = Template("""\
 <!doctype html>
@@ -164,11 +164,10 @@ def _(block: Statement, document: Document) -> str:
 
 @_block.register
 def _(block: Owned, document: Document) -> str:
-    by = f"{block.owner} answers for this · {block.since} · SHA-256 {block.digest[:16]}…"
     return (
         f'<div class="owned"><span class="label">{escape(block.label)}</span>'
         f"<p>{escape(block.text)}{_cites(block.evidence, document)}</p>"
-        f'<span class="by">{escape(by)}</span></div>'
+        f'<span class="by">{escape(block.by)}</span></div>'
     )
 
 
@@ -194,8 +193,7 @@ def _(block: Table, document: Document) -> str:
 
 
 def _cites(names: Iterable[str], document: Document) -> str:
-    numbers = document.numbers
-    cited = [numbers[name] for name in names if name in numbers]
+    cited = document.citations(names)
     return "".join(f'<sup><a href="#{number}">{number}</a></sup>' for number in cited)
 
 
@@ -209,11 +207,7 @@ def _appendix(document: Document) -> Iterator[str]:
 
 
 def _evidence(number: str, one: Evidence, document: Document) -> str:
-    lines = [f"SHA-256 {one.digest}"]
-    if one.proof and one.name == f"entry/{one.proof.sequence}":
-        lines += proof_lines(one.proof)
-    elif one.proof:
-        lines.append(f"named by entry {one.proof.sequence} of the ledger")
+    lines = lines_of(one)
     told = "<br>".join(map(escape, lines))
     cites = _cites((f"entry/{one.proof.sequence}",), document) if one.proof else ""
     name = escape(one.name)
@@ -222,14 +216,3 @@ def _evidence(number: str, one: Evidence, document: Document) -> str:
         f"<b>{name}</b>: {escape(one.says)}{cites if len(lines) == 2 else ''}"
         f'<p class="hash">{told}</p></div>'
     )
-
-
-def proof_lines(proof: Proof) -> list[str]:
-    """What leads from an entry to the signed root."""
-    signed = "signed" if proof.signed else "not signed yet"
-    return [
-        f"id {proof.entry_id}",
-        f"leaf {proof.leaf}",
-        f"path {' '.join(proof.path) or '(none: it is the whole tree)'}",
-        f"root {proof.root} of {proof.size} entries, {signed}",
-    ]

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Engine
 
+from penstock.approvals.book import APPROVED, REGISTERED
 from penstock.audit.ledger import Ledger
 from penstock.compliance.gathering import owned_fields, serving
 from penstock.errors import ProjectError
 from penstock.project import Project
 from penstock.registry.versions import versions
 
-REGISTERED, APPROVED = "model.registered", "model.approved"
 MISSING = "MISSING"
 
 
@@ -43,7 +43,7 @@ def _lines(project: Project, engine: Engine, today: date) -> Iterator[Line]:
     answers = owned_fields(project)
     review, risk = answers.get("next_review"), answers.get("risk_class")
     due = _date(review.text) if review else None
-    entries = [e for a in (REGISTERED, APPROVED) for e in Ledger(engine).entries(a)]
+    entries = Ledger(engine).entries_of((REGISTERED, APPROVED))
     latest = {(entry.action, entry.digest): entry.at for entry in entries}
     places = serving(engine)
     for found in versions(project):

@@ -21,7 +21,7 @@ from penstock.audit.tree import StoredTree
 from penstock.audit.troubles import troubles
 from penstock.compliance.evidence import Evidence, Proof, entry_name, sha256
 from penstock.compliance.facts import ISSUED, Facts
-from penstock.compliance.gathering import BEGINNINGS, entries_of, gather, known
+from penstock.compliance.gathering import gather, known
 from penstock.compliance.owned import FILE
 from penstock.project import Project
 from penstock.registry.versions import Found
@@ -56,7 +56,7 @@ def issue(project: Project, engine: Engine, *found: Found) -> tuple[Issue, ...]:
 
 def _recorded(engine: Engine, facts: Facts) -> Facts:
     entry = _on_record(engine, facts) or _put_on_record(engine, facts)
-    fields = known(facts.material.files.get(FILE, b""), entries_of(engine, *BEGINNINGS))
+    fields = known(facts.material.files.get(FILE, b""), Ledger(engine).entries(ISSUED))
     return replace(facts, owned=fields, issued=entry)
 
 

@@ -72,8 +72,7 @@ def _table(heads: Row, rows: tuple[Row, ...]) -> Iterator[str]:
 
 
 def _cites(names: tuple[str, ...], document: Document) -> str:
-    numbers = document.numbers
-    cited = [numbers[name] for name in names if name in numbers]
+    cited = document.citations(names)
     return f" [{', '.join(cited)}]" if cited else ""
 
 

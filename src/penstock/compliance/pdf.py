@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.compliance.checking import HOW
+from penstock.compliance.checking import HOW, lines_of
 from penstock.compliance.document import Block, Document, Missing, Owned, Section, Statement, Table
 from penstock.compliance.evidence import Evidence
-from penstock.compliance.html import proof_lines
 from penstock.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -122,8 +121,7 @@ class _Pen:
             self.pdf.set_x(MARGIN + 5)
             self.write("sans", 8, block.label, bold=True, after=0.3)
             self.cited(block.text, block.evidence, after=0.6)
-            by = f"{block.owner} answers for this · {block.since} · SHA-256 {block.digest[:16]}…"
-            self.write("sans", 7, by, color=QUIET, after=3)
+            self.write("sans", 7, block.by, color=QUIET, after=3)
         self.pdf.set_left_margin(MARGIN)
         self.pdf.set_x(MARGIN)
         if page == self.pdf.page:
@@ -189,12 +187,7 @@ class _Pen:
         self.pdf.set_link(self.links[one.name], y=self.pdf.get_y(), page=self.pdf.page)
         self.write("sans", 8, f"{number}   {one.name}", bold=True, after=0.2)
         self.write("serif", 8, one.says, after=0.2)
-        lines = [f"SHA-256 {one.digest}"]
-        if one.proof and one.name == f"entry/{one.proof.sequence}":
-            lines += proof_lines(one.proof)
-        elif one.proof:
-            lines.append(f"named by entry {one.proof.sequence} of the ledger")
-        self.write("mono", 6.2, "\n".join(lines), color=QUIET, after=3)
+        self.write("mono", 6.2, "\n".join(lines_of(one)), color=QUIET, after=3)
 
     def cited(self, text: str, evidence: tuple[str, ...], after: float = 2.4) -> None:
         """A text, and after it, small, what it rests on."""
@@ -244,8 +237,7 @@ class _Pen:
             self.pdf.add_page()
 
     def cites(self, evidence: Iterable[str]) -> str:
-        numbers = self.document.numbers
-        return " ".join(numbers[name] for name in evidence if name in numbers)
+        return " ".join(self.document.citations(evidence))
 
     def link(self, evidence: Iterable[str]) -> Any:
         return next((self.links[name] for name in evidence if name in self.links), "")

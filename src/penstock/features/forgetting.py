@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.blanking import blank_lines
 from penstock.features.definition import FEEDS_TAG
-from penstock.features.store import CONFIG, open_store, repository
+from penstock.features.store import CONFIG, keys_of, open_store, repository
 
 INTEGERS = ("INT32", "INT64", "UNIX_TIMESTAMP")
 
@@ -34,7 +34,7 @@ def forget_online(root: Path, key: str, value: str) -> OnlineForgotten:
     online = store._get_provider().online_store
     rows, left = 0, []
     for view in store.list_feature_views():
-        names = [c.name for c in view.entity_columns if c.name != "__dummy_id"]
+        names = list(keys_of(view).values())
         if not view.online or FEEDS_TAG in view.tags or key not in names:
             continue
         if names == [key] and hasattr(online, "forget"):

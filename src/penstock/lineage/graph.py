@@ -6,8 +6,10 @@ NAME@VERSION, and of a run its id. So the same bytes are the same node, whoever 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 Kind = Literal[
@@ -59,13 +61,24 @@ class Graph:
 
     def parents(self, key: str) -> list[tuple[str, Node]]:
         """The relation to each parent, and the parent."""
-        return [(e.relation, self._node(e.parent)) for e in self.edges if e.child == key]
+        return self._parents[key]
 
     def children(self, key: str) -> list[tuple[str, Node]]:
-        return [(e.relation, self._node(e.child)) for e in self.edges if e.parent == key]
+        return self._children[key]
 
     def of_kind(self, *kinds: Kind) -> Sequence[Node]:
         return [node for node in self.nodes.values() if node.kind in kinds]
 
-    def _node(self, key: str) -> Node:
-        return self.nodes[key]
+    @cached_property
+    def _parents(self) -> Mapping[str, list[tuple[str, Node]]]:
+        found = defaultdict[str, list[tuple[str, Node]]](list)
+        for child, parent, relation in self.edges:
+            found[child].append((relation, self.nodes[parent]))
+        return found
+
+    @cached_property
+    def _children(self) -> Mapping[str, list[tuple[str, Node]]]:
+        found = defaultdict[str, list[tuple[str, Node]]](list)
+        for child, parent, relation in self.edges:
+            found[parent].append((relation, self.nodes[child]))
+        return found

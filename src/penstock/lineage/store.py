@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.errors import UsageError
@@ -106,15 +106,10 @@ def find(engine: Engine, name: str) -> Node:
 def _walked(engine: Engine, key: str, *, of: str, to: str) -> Graph:
     asked, way = {"key": key}, {"of": of, "to": to, "most": MOST}
     with engine.connect() as connection:
-        nodes = _rows(connection, _NODES.format(**way), asked)
-        edges = _rows(connection, _EDGES.format(**way), asked)
-    known = {Node(*row).key for row in nodes}
-    within = (edge for edge in (Edge(*row) for row in edges) if {edge[0], edge[1]} <= known)
-    return Graph.of((Node(*row) for row in nodes), within)
-
-
-def _rows(connection: Connection, query: str, asked: Mapping[str, str]) -> Sequence[Any]:
-    return connection.execute(text(query), asked).all()
+        nodes = [Node(*row) for row in connection.execute(text(_NODES.format(**way)), asked)]
+        edges = [Edge(*row) for row in connection.execute(text(_EDGES.format(**way)), asked)]
+    known = {node.key for node in nodes}
+    return Graph.of(nodes, (one for one in edges if {one.child, one.parent} <= known))
 
 
 def _ambiguous(name: str, found: Sequence[Node]) -> UsageError:

@@ -23,7 +23,7 @@ from penstock.registry.provenance import Build
 from penstock.registry.versions import DIGEST_TAG, Found, download, fetch, find, tag
 
 SIGNED = "model.signed"
-DIGEST, METRIC = "penstock.digest.", "penstock.metric."
+METRIC = "penstock.metric."
 NOT_SHA256 = "dataset_dvc_md5"
 
 
@@ -84,10 +84,7 @@ def _described(folder: Path, digest: str) -> tuple[str, Any]:
 
 def registered_digests(found: Found) -> dict[str, str]:
     """Of what a version came from, by the tags that it was registered with."""
-    named = {name.removeprefix(DIGEST): value for name, value in found.tags.items()}
-    return {
-        what: digest for what, digest in named.items() if digest and DIGEST + what in found.tags
-    }
+    return {what: digest for what, digest in found.digests.items() if digest}
 
 
 def registered_metrics(found: Found) -> dict[str, float]:

@@ -76,9 +76,7 @@ def standing_of(entries: Iterable[Entry]) -> Standing:
 
 
 def standing(engine: Engine) -> Standing:
-    ledger = Ledger(engine)
-    entries = [entry for action in ACTIONS for entry in ledger.entries(action)]
-    return standing_of(sorted(entries, key=lambda entry: entry.sequence))
+    return standing_of(Ledger(engine).entries_of(ACTIONS))
 
 
 def champion_label(engine: Engine) -> str:

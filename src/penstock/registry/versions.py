@@ -17,7 +17,9 @@ from penstock.registry.client import open_client, translated
 from penstock.registry.trust import unsigned
 
 CHAMPION, STAGING = "champion", "staging"
-DIGEST_TAG = "penstock.digest.model"
+DIGEST = "penstock.digest."  # the beginning of tags: of what a version was made from
+DIGEST_TAG = f"{DIGEST}model"
+TESTED_TAG = "penstock.integration"  # of a version that staging has tested
 SERVICE_TAG = "penstock.features.service"
 
 
@@ -37,6 +39,12 @@ class Found:
     def label(self) -> str:
         return f"{self.name}@{self.version}"
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of what it was made from, as its tags say now."""
+        named = self.tags.items()
+        return {k.removeprefix(DIGEST): v for k, v in named if k.startswith(DIGEST)}
+
 
 def register(
     project: Project,
@@ -52,7 +60,7 @@ def register(
     """
     name = project.settings.model_name
     tags = {**(attested or {}), **({SERVICE_TAG: service} if service else {})}
-    tags |= {f"penstock.digest.{what}": digest for what, digest in digests.items()}
+    tags |= {f"{DIGEST}{what}": digest for what, digest in digests.items()}
     tags |= {f"penstock.metric.{metric}": f"{value:.6g}" for metric, value in metrics.items()}
     with translated():
         client = open_client(project)

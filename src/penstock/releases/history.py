@@ -37,12 +37,6 @@ def releases(engine: Engine) -> list[Made]:
     return [_made(entry) for entry in reversed(Ledger(engine).entries(MADE))]
 
 
-def release_of(engine: Engine, model_digest: str) -> Manifest | None:
-    """The latest release of these model files; None where none was recorded."""
-    found = (one for one in releases(engine) if one.manifest.digest_of_model == model_digest)
-    return next((one.manifest for one in found), None)
-
-
 def release_named(engine: Engine, name: str) -> Made:
     """A release by its digest or a beginning of it, NAME@VERSION, a number, or `last`.
 

@@ -18,7 +18,7 @@ from penstock.approvals.book import required
 from penstock.approvals.decision import version_of as policy_version
 from penstock.audit.ledger import Draft, Entry, Ledger, present_actor
 from penstock.errors import ConflictError, RolloutError
-from penstock.project import Project
+from penstock.project import PRODUCTION, Project
 from penstock.registry.aliases import follow_the_ledger
 from penstock.registry.champions import (
     ACTIONS,
@@ -39,7 +39,6 @@ from penstock.serving.routing.table import RoutingTable
 from penstock.state import rollouts, routes
 
 RESTORED = "release.restored"  # all that follows from a rollback is done
-PRODUCTION = "production"
 STREAM = "rollback/"
 
 Progress = Callable[..., None]

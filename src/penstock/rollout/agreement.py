@@ -7,7 +7,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from penstock.approvals.book import digests_of, pinned_keys, read_book
+from penstock.approvals.book import pinned_keys, read_book
 from penstock.approvals.decision import Decision
 from penstock.errors import PenstockError, RolloutError
 from penstock.project import Project
@@ -59,6 +59,6 @@ def require_fit(
 
 def _registered(project: Project, model: str) -> dict[str, str] | None:
     try:
-        return digests_of(versions.find(project, int(model.rpartition("@")[2])))
+        return versions.find(project, int(model.rpartition("@")[2])).digests
     except PenstockError:  # away: nothing is void by that
         return None

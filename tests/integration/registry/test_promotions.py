@@ -78,7 +78,7 @@ class Shop:
         metrics = {"auc_roc": 0.8 + number / 100}
         digests = {"model": digest, "dataset": f"{number:064x}"}
         made = versions.register(self.project, run_id, digests, metrics, attested=tags)
-        versions.tag(self.project, "shop", made.version, {"penstock.integration": "passed"})
+        versions.tag(self.project, "shop", made.version, {versions.TESTED_TAG: "passed"})
         Ledger(self.engine).append("model.registered", made.label, digest=digest)
         return versions.find(self.project, made.version)
 

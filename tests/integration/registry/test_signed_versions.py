@@ -27,7 +27,7 @@ from penstock.registry.model_keys import KeyFiles
 from penstock.registry.provenance import Build
 from penstock.registry.versions import Found, fetch, find
 from penstock.registry.waivers import admitted
-from penstock.releases.history import release_of
+from penstock.releases.history import of_version
 from penstock.serving import endpoint
 from penstock.serving.release import ReleaseSpec
 from penstock.settings import ServingSettings
@@ -302,9 +302,9 @@ def test_a_custom_model_is_served_once_it_is_signed_and_waived(
         assert staged
         (spec,) = staged.releases.values()
         assert spec.admitted == ("pyfunc",)
-        made = release_of(shop.engine, found.digest)
+        made = of_version(shop.engine, found.label, found.digest)
         assert made
-        assert (made.digest, made.adopted) == (spec.manifest, True)
+        assert (made.digest, made.manifest.adopted) == (spec.manifest, True)
         answer = ask(f"{endpoint.status(place.folder).url}/predict", {"rows": [{"visits": 8.0}]})
         assert (answer.body["predictions"], answer.body["model"]) == ([1.0], label)
         # Whatever a table says, the gateway looks for the signature itself.

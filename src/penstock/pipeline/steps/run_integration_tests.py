@@ -20,7 +20,7 @@ def run_integration_tests(
     from penstock.gates.load.questions import held_out
     from penstock.gates.load_test import latency_plot, run_load
     from penstock.registry.loading import load_model
-    from penstock.registry.versions import tag
+    from penstock.registry.versions import TESTED_TAG, tag
     from penstock.training import tracking
 
     project, settings = context.project, context.project.settings
@@ -55,7 +55,7 @@ def run_integration_tests(
     )
     if report.passed:
         name, _, number = release.model.partition("@")
-        tag(project, name, int(number), {"penstock.integration": "passed"})
+        tag(project, name, int(number), {TESTED_TAG: "passed"})
     return report
 
 
