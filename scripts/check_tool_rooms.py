@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "penstock"
 ROOMS = {
     "airflow": {"orchestrators"},
     "alembic": {"state"},
-    "apprise": {"monitoring"},
+    "apprise": {"notifications"},
     "boto3": {"features"},
     "dvc": {"data"},
     "feast": {"features"},

@@ -14,6 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from penstock.approval_settings import ApprovalPolicy
+from penstock.monitoring_settings import (
+    AlertRule,
+    MonitoringSettings,
+    ServiceSettings,
+    TriggerSettings,
+)
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
     Duration,
@@ -260,6 +266,10 @@ class Settings(Section):
     load_test: LoadTestSettings = LoadTestSettings()
     rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    alerts: dict[Name, AlertRule] = Field(default_factory=dict)  # by the rule's name
+    triggers: TriggerSettings = TriggerSettings()
+    services: ServiceSettings = ServiceSettings()
     notify: NotifySettings = NotifySettings()
     state: StateSettings = StateSettings()
     audit: AuditSettings = AuditSettings()

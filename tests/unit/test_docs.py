@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from penstock.approval_settings import ApprovalPolicy
 from penstock.cli.table import COMMANDS
+from penstock.monitoring_settings import AlertRule
 from penstock.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -15,8 +16,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "project.md").read_text()
-    free = {"gates", "approvals"}  # tables whose keys are metrics, or endpoints
-    told = {**Settings.model_fields, "approvals.ENDPOINT": FieldInfo(annotation=ApprovalPolicy)}
+    free = {"gates", "approvals", "alerts"}  # tables whose keys are metrics, endpoints, names
+    told = {
+        **Settings.model_fields,
+        "approvals.ENDPOINT": FieldInfo(annotation=ApprovalPolicy),
+        "alerts.NAME": FieldInfo(annotation=AlertRule),
+    }
     missing = [
         f"{section}.{key}"
         for section, field in told.items()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock import errors
 from penstock.errors import KINDS, PenstockError, ResourceError, from_dict
-from penstock.monitoring.notifications import DeliveryError
+from penstock.notifications.delivery import DeliveryError
 
 TRANSIENT = {"StepInterrupted", "ResourceError"}
 WRONG_USE = {"UsageError", "SettingsError", "ProjectError"}

@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
 
 from penstock.errors import UserCodeError
-from penstock.monitoring.notifications import DeliveryError, deliver, failure_message
+from penstock.notifications.delivery import DeliveryError, deliver, failure_message
 from penstock.settings import NotifySettings
 
 pytestmark = pytest.mark.slow  # importing Apprise takes a second

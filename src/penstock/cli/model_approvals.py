@@ -138,7 +138,7 @@ def _told(options: argparse.Namespace, project: Project, found: Found, entry: En
 
 def _alarm(project: Project, found: Found, target: str, entry: Entry) -> None:
     """People hear of it at once, by every channel that they set."""
-    from penstock.monitoring.notifications import deliver
+    from penstock.notifications.delivery import deliver
 
     deliver(
         f"[{target}] the glass was broken for {found.label}",

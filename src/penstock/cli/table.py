@@ -5,15 +5,20 @@ from __future__ import annotations
 from penstock.access.roles import Permission
 from penstock.cli.command import Command, Option
 from penstock.cli.table_of_access import ACCESS_COMMANDS
+from penstock.cli.table_of_alerts import ALERT_COMMANDS
 from penstock.cli.table_of_approvals import APPROVAL_COMMANDS
 from penstock.cli.table_of_audit import AUDIT_COMMANDS
+from penstock.cli.table_of_ci import CI_COMMANDS
 from penstock.cli.table_of_compliance import COMPLIANCE_COMMANDS
 from penstock.cli.table_of_data import DATA_COMMANDS
 from penstock.cli.table_of_experiments import EXPERIMENT_COMMANDS
 from penstock.cli.table_of_lineage import LINEAGE_COMMANDS
+from penstock.cli.table_of_monitoring import MONITORING_COMMANDS
 from penstock.cli.table_of_releases import RELEASE_COMMANDS, VERSION_COMMANDS
 from penstock.cli.table_of_rollouts import ROLLOUT_COMMANDS
+from penstock.cli.table_of_services import SERVICE_COMMANDS
 from penstock.cli.table_of_signatures import SIGNATURE_COMMANDS
+from penstock.cli.table_of_triggers import TRIGGER_COMMANDS
 
 __all__ = ["COMMANDS", "Command", "Option"]
 
@@ -330,6 +335,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     *SIGNATURE_COMMANDS,
     *ROLLOUT_COMMANDS,
+    *MONITORING_COMMANDS,
+    *ALERT_COMMANDS,
+    *TRIGGER_COMMANDS,
+    *SERVICE_COMMANDS,
+    *CI_COMMANDS,
     *ACCESS_COMMANDS,
     *AUDIT_COMMANDS,
     *COMPLIANCE_COMMANDS,

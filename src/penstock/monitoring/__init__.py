@@ -1,1 +1,1 @@
-"""Telling people. The room of Apprise."""
+"""Whether the world still is what the model learned: data, features, predictions, outcomes."""

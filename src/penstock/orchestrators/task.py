@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from penstock.access.present import acting
 from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
-from penstock.monitoring.notifications import deliver, failure_message
+from penstock.notifications.delivery import deliver, failure_message
 from penstock.orchestrators.recording import Recording, Turn
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of

@@ -166,7 +166,7 @@ def _make_champion(
 
 
 def _tell(project: Project, title: str, body: str, failure: bool) -> None:
-    from penstock.monitoring.notifications import deliver
+    from penstock.notifications.delivery import deliver
 
     try:
         deliver(

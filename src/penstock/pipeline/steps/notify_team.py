@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.monitoring.notifications import deliver
+from penstock.notifications.delivery import deliver
 from penstock.pipeline.context import StepContext
 from penstock.records import (
     DatasetVersion,

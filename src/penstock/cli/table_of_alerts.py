@@ -1,0 +1,7 @@
+"""The commands about alerts."""
+
+from __future__ import annotations
+
+from penstock.cli.command import Command
+
+ALERT_COMMANDS: tuple[Command, ...] = ()

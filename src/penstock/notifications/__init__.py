@@ -1,0 +1,1 @@
+"""Telling people. The room of Apprise."""
