@@ -65,7 +65,7 @@ airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG, on this 
 
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests
-	$(PYTEST) tests -n 3 --dist loadfile
+	$(PYTEST) tests -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev  ## run the tests that take milliseconds
