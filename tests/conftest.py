@@ -23,7 +23,7 @@ LONGEST_FIRST = ("e2e", "integration/orchestrators", "integration", "contract", 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests take minutes begin first, so that in the end no process waits for another."""
+    """What takes minutes begins first, so that in the end no process waits for another."""
     items.sort(key=lambda item: _turn(item.path.relative_to(HERE).as_posix()))
 
 
