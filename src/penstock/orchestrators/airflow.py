@@ -22,9 +22,9 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from penstock.errors import PenstockError, ProjectError
+from penstock.errors import PenstockError
 from penstock.pipeline.plan import Plan, Step, plan_of
-from penstock.project import SETTINGS_FILE, Project, open_project
+from penstock.project import Project, open_project, project_above
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
@@ -35,7 +35,7 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
 
     `environment` chooses the settings; without it PENSTOCK_ENVIRONMENT does, else production.
     """
-    root = _root_of(Path(file).resolve())
+    root = project_above(Path(file))
     environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
     project = open_project(root, environment)
     settings, plan = project.settings.pipeline, plan_of(project)
@@ -60,16 +60,6 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
         for name in step.after:
             tasks[name] >> tasks[step.name]
     return dag
-
-
-def _root_of(file: Path) -> Path:
-    root = next((folder for folder in file.parents if (folder / SETTINGS_FILE).is_file()), None)
-    if root is None:
-        raise ProjectError(
-            f"no {SETTINGS_FILE} in any folder above {file}",
-            hint="keep the file in its project's dags/, and link it into Airflow's folder of DAGs",
-        )
-    return root
 
 
 def _operator(dag: DAG, project: Project, plan: Plan, step: Step) -> PenstockStepOperator:

@@ -1,0 +1,113 @@
+"""What reviewers read below a change: metrics, gates, what differs, and what it cost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+
+from penstock.ci.trial import CHANGE, Trial
+from penstock.compliance.document import Block, Document, Section, Statement, Table
+from penstock.compliance.wording import number, table_of_checks
+from penstock.registry.champions import NONE
+
+MOST = 30  # commits and files that are named
+AREAS = {
+    "data": "Data",
+    "features": "Features",
+    "expectations": "Checks of the data",
+    "code": "Code",
+    "environment": "Environment",
+    "params": "Parameters",
+    "settings": "Settings",
+}
+
+
+def report(trial: Trial, at: datetime) -> Document:
+    """The document; as Markdown it is a comment below a pull request."""
+    return Document(
+        kind="Trial of a change",
+        title=f"{trial.project}: {'every gate passed' if trial.passed else 'refused'}",
+        lead=_lead(trial),
+        at=at,
+        head=(("Run", trial.outcome.run_id), ("Champion", trial.champion_label)),
+        sections=tuple(_sections(trial)),
+    )
+
+
+def _lead(trial: Trial) -> str:
+    of = "all data" if trial.share == 1 else f"a sample of {trial.share:.0%} of the data"
+    error = trial.outcome.error
+    said = f" {error.message} {error.hint}".rstrip() if error else ""
+    return f"The plan was run on {of}; nothing was registered or deployed.{said}"
+
+
+def _sections(trial: Trial) -> Iterator[Section]:
+    if metrics := _metrics(trial):
+        yield Section("Metrics", blocks=(metrics,))
+    for step, gate in trial.gates:
+        yield Section(f"Gate: {step}", blocks=(table_of_checks(gate),))
+    yield from _differences(trial)
+    yield Section("Cost", blocks=tuple(_cost(trial)))
+
+
+def _metrics(trial: Trial) -> Table | None:
+    if trial.change is None:
+        return None
+    new = trial.change.training.metrics
+    old = trial.champion.manifest.training.metrics if trial.champion else {}
+    rows = tuple(
+        (
+            name,
+            number(value),
+            *((number(old[name]), f"{value - old[name]:+.4f}") if name in old else ("", "")),
+        )
+        for name, value in sorted(new.items())
+    )
+    caption = (
+        ""
+        if not old
+        else "Each on the months that it held out itself; the gate compares both on the same ones."
+    )
+    return Table(("metric", CHANGE, trial.champion_label, "difference"), rows, caption)
+
+
+def _differences(trial: Trial) -> Iterator[Section]:
+    """By area; of a sample, the counts of rows say nothing."""
+    if trial.champion is None:
+        known = (
+            "there is no champion" if trial.champion_label == NONE else "its release is not known"
+        )
+        yield Section("Differences", blocks=(Statement("Compared with", f"nothing: {known}"),))
+        return
+    told = [one for one in trial.differences if one.area in AREAS]
+    for area, group in groupby(told, key=lambda one: one.area):
+        rows = tuple((one.what, one.before, one.after) for one in group)
+        table = Table(("what", trial.champion_label, CHANGE), rows)
+        yield Section(AREAS[area], blocks=(table, *_code(trial, area)))
+    if not told:
+        same = Statement("Compared with", f"{trial.champion_label}: nothing differs")
+        yield Section("Differences", blocks=(same,))
+
+
+def _code(trial: Trial, area: str) -> Iterator[Block]:
+    if area == "code":
+        for name, found in (("commit", trial.commits), ("file", trial.files)):
+            if found:
+                yield Table((name,), tuple((one,) for one in found[:MOST]))
+
+
+def _cost(trial: Trial) -> Iterator[Block]:
+    cost = trial.cost
+    yield Table(
+        ("what", "spent"),
+        (
+            ("time", f"{cost.seconds:.0f} s"),
+            ("CPU", f"{cost.cpu_seconds:.0f} s"),
+            ("memory, the largest process", f"{cost.memory_bytes / 2**20:,.0f} MiB"),
+            ("data, training set and model", f"{cost.data_bytes / 2**20:,.1f} MiB"),
+        ),
+    )
+    steps = trial.outcome.steps
+    rows = tuple((one.step, one.status, f"{one.seconds:.1f} s") for one in steps)
+    yield Table(("step", "status", "time"), rows)
