@@ -9,9 +9,12 @@ from itertools import groupby
 from penstock.ci.trial import CHANGE, Trial
 from penstock.compliance.document import Block, Document, Section, Statement, Table
 from penstock.compliance.wording import number, table_of_checks
+from penstock.records import GateReport
 from penstock.registry.champions import NONE
 
 MOST = 30  # commits and files that are named
+FEW = 8  # checks of a gate that are all shown
+EACH = "Each on what it held out itself; the gate compares both on the same rows."
 AREAS = {
     "data": "Data",
     "features": "Features",
@@ -43,33 +46,42 @@ def _lead(trial: Trial) -> str:
 
 
 def _sections(trial: Trial) -> Iterator[Section]:
-    if metrics := _metrics(trial):
-        yield Section("Metrics", blocks=(metrics,))
+    yield Section("Metrics", blocks=tuple(_metrics(trial)))
     for step, gate in trial.gates:
-        yield Section(f"Gate: {step}", blocks=(table_of_checks(gate),))
+        yield Section(f"Gate: {step}", blocks=tuple(_gate(gate)))
     yield from _differences(trial)
     yield Section("Cost", blocks=tuple(_cost(trial)))
 
 
-def _metrics(trial: Trial) -> Table | None:
+def _gate(gate: GateReport) -> Iterator[Block]:
+    """What was refused; all of it where there is little."""
+    if len(gate.checks) <= FEW:
+        yield table_of_checks(gate)
+        return
+    held = len(gate.checks) - len(gate.failures)
+    yield Statement("Verdict", f"{held} of {len(gate.checks)} checks hold")
+    if gate.failures:
+        yield table_of_checks(GateReport(subject=gate.subject, checks=gate.failures))
+
+
+def _metrics(trial: Trial) -> Iterator[Block]:
     if trial.change is None:
-        return None
-    new = trial.change.training.metrics
-    old = trial.champion.manifest.training.metrics if trial.champion else {}
+        return
+    new = sorted(trial.change.training.metrics.items())
+    if trial.champion is None:
+        yield Table(("metric", CHANGE), tuple((name, number(value)) for name, value in new))
+        return
+    old = trial.champion.manifest.training.metrics
     rows = tuple(
         (
             name,
+            number(old[name]) if name in old else "",
             number(value),
-            *((number(old[name]), f"{value - old[name]:+.4f}") if name in old else ("", "")),
+            f"{value - old[name]:+.4f}" if name in old else "",
         )
-        for name, value in sorted(new.items())
+        for name, value in new
     )
-    caption = (
-        ""
-        if not old
-        else "Each on the months that it held out itself; the gate compares both on the same ones."
-    )
-    return Table(("metric", CHANGE, trial.champion_label, "difference"), rows, caption)
+    yield Table(("metric", trial.champion_label, CHANGE, "difference"), rows, EACH)
 
 
 def _differences(trial: Trial) -> Iterator[Section]:
