@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from local_airflow import BIN, COMPONENTS, environment, stop, wait_until_healthy
 from local_airflow import start as start_component
 from online_backends import free_port
 from sqlalchemy.engine import make_url
+
+from penstock.orchestrators.airflow_api import start_run
+from penstock.project import Project, open_project
 
 PATIENCE = 600.0  # seconds; a busy machine is slow, not wrong
 NEVER = "0 0 29 2 *"  # no such day between the DAG's first and 2028: runs start by hand only
@@ -45,7 +50,7 @@ CHURN = {  # the example, small enough for a test
     "params.yaml": (("customers: 10000", "customers: 2000"), ("trials: 12", "trials: 1")),
     "penstock.toml": (('">= 0.85"', '">= 0.70"'), ('">= 0.80"', '">= 0.30"')),
 }
-USER = "admin"
+USER, PIPELINE = "admin", "PENSTOCK_PIPELINE_AIRFLOW"
 
 
 @dataclass
@@ -82,11 +87,21 @@ class Airflow:
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
-    def ask(self, path: str, body: Any = None) -> Any:
+    def opened(self, more: Mapping[str, str] | None = None) -> Project:
+        """The project as whoever may start runs in this Airflow sees it."""
+        who = {f"{PIPELINE}_URL": self.url, f"{PIPELINE}_PASSWORD": self.password}
+        return open_project(self.project, "production", {**self.variables, **who, **(more or {})})
+
+    def change(self, path: str, body: Any) -> Any:
+        return self.ask(path, body, "PATCH")
+
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Airflow's public API."""
         raw = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
-        request = urllib.request.Request(f"{self.url}/api/v2/{path}", raw, headers)
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/{path}", raw, headers, method=method
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -136,11 +151,34 @@ def make_churn(project: Path) -> None:
     command = [sys.executable, "-m", "penstock", "init", project]
     subprocess.run(command, check=True, capture_output=True)
     for file, changes in CHURN.items():
-        text = (project / file).read_text()
         for old, new in changes:
-            assert old in text, f"{old!r} is not in {file}"
-            text = text.replace(old, new)
-        (project / file).write_text(text)
+            edited(project / file, old, new)
+
+
+def edited(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text, f"{old!r} is not in {file}"
+    file.write_text(text.replace(old, new))
+
+
+def refused_run(airflow: Airflow, as_of: datetime) -> str:
+    """The id of an ended run over the same data, with a gate that no model can pass."""
+    edited(airflow.project / "penstock.toml", '">= 0.70"', '">= 0.9999"')
+    run = start_run(airflow.opened(), "a look at a gate", key="refused", as_of=as_of).id
+    airflow.ended(run)
+    return run
+
+
+def effects(airflow: Airflow, run: str) -> dict[str, int]:
+    """What a run has changed in the world, and how often."""
+    told = Counter(e["action"] for e in airflow.penstock("audit", "log") if e.get("run_id") == run)
+    versions, datasets = airflow.penstock("models", "list"), airflow.penstock("data", "list")
+    return {**told, "versions": len(versions), "datasets": len(datasets)}
+
+
+ONCE = dict.fromkeys(
+    ("model.registered", "release.made", "release.deployed", "versions", "datasets"), 1
+)
 
 
 @contextlib.contextmanager
