@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflows import ONCE, PATIENCE, Airflow, edited, effects, local_executor, refused_run
+from environments import other_python
 from gateways import until
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
@@ -64,7 +68,16 @@ def triggered(airflow: Airflow) -> Triggered:
 
 
 @pytest.fixture(scope="module")
-def refused(airflow: Airflow, triggered: Triggered) -> str:
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the environment that the second run's steps have to themselves."""
+    return other_python(tmp_path_factory.mktemp("environment") / "venv")
+
+
+@pytest.fixture(scope="module")
+def refused(airflow: Airflow, triggered: Triggered, python: str) -> str:
+    """A run whose gate says no, under another Python than Airflow's."""
+    settings = airflow.project / "penstock.toml"
+    edited(settings, "[pipeline]\n", f'[pipeline]\npython = "{python}"\n')
     return refused_run(airflow, AS_OF)
 
 
@@ -132,6 +145,41 @@ def test_the_log_of_the_task_says_why(airflow: Airflow, refused: str) -> None:
     log = airflow.log(refused, "evaluate_model")
     assert "expected >= 0.9999" in log
     assert "AirflowFailException" in log
+
+
+BY_HAND = """
+import sys
+from airflow.sdk import DAG
+from penstock.orchestrators.airflow import PenstockStepOperator
+
+project, python = sys.argv[1:]
+with DAG("by_hand", schedule=None) as dag:
+    PenstockStepOperator(
+        task_id="extract_data", project=project, environment="dev", needs=[], python=python
+    )
+if __name__ == "__main__":
+    sys.exit(dag.test().state != "success")
+"""
+EXTRACT = """
+import sys
+import pandas as pd
+
+
+def extract(context):
+    print("extracted by", sys.prefix)
+    return pd.DataFrame({"n": [1, 2]})
+"""
+
+
+def test_an_operator_in_a_dag_by_hand_runs_its_step_under_the_python_it_names(
+    airflow: Airflow, python: str, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project(**{"pipeline.py": EXTRACT, "by_hand.py": BY_HAND})
+    command = [sys.executable, project.root / "by_hand.py", project.root, python]
+    clean = {k: v for k, v in airflow.variables.items() if not k.startswith("PENSTOCK_")}
+    done = subprocess.run(command, env=clean, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert f"extracted by {Path(python).parents[1]}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
