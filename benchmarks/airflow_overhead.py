@@ -50,7 +50,9 @@ def airflow_overhead() -> list[Row]:
         local, here = locally(desk / "local" / "churn")
         with local_executor(desk) as airflow:
             (airflow.project / "dags" / "nothing.py").write_text(NOTHING)
-            subprocess.run([BIN / "airflow", "dags", "reserialize"], env=airflow.variables, check=True)
+            subprocess.run(
+                [BIN / "airflow", "dags", "reserialize"], env=airflow.variables, check=True
+            )
             launched, _ = on_airflow(airflow, "nothing")
             whole, there = on_airflow(airflow, "churn")
     for step in here:
@@ -58,7 +60,9 @@ def airflow_overhead() -> list[Row]:
         print(f"  {step:<24} Airflow {there[step]:6.1f} s  local {here[step]:6.1f} s  {more:+6.1f}")
     print(f"  whole run                Airflow {whole:6.1f} s  local {local:6.1f} s")
     ours, peer = (whole - local) / TASKS, launched / TASKS
-    return [row("a task on Airflow less its local step / an empty task", ours, peer, ours / peer, 1.0)]
+    return [
+        row("a task on Airflow less its local step / an empty task", ours, peer, ours / peer, 1.0)
+    ]
 
 
 def locally(project: Path) -> tuple[float, dict[str, float]]:

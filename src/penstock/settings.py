@@ -207,7 +207,9 @@ class PipelineSettings(Section):
         if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
             raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
         if "@" in value:
-            raise ValueError("the URL holds a password: give it in PENSTOCK_PIPELINE_AIRFLOW_PASSWORD")
+            raise ValueError(
+                "the URL holds a password: give it in PENSTOCK_PIPELINE_AIRFLOW_PASSWORD"
+            )
         return value.rstrip("/")
 
 

@@ -97,9 +97,7 @@ class Airflow:
         """Airflow's public API."""
         raw = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
-        request = urllib.request.Request(
-            f"{self.url}/api/v2/{path}", raw, headers, method=method
-        )
+        request = urllib.request.Request(f"{self.url}/api/v2/{path}", raw, headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
@@ -180,7 +178,9 @@ ONCE = dict.fromkeys(
 
 
 @contextlib.contextmanager
-def deployed(folder: Path, more: dict[str, str], components: dict[str, list[str]]) -> Iterator[Airflow]:
+def deployed(
+    folder: Path, more: dict[str, str], components: dict[str, list[str]]
+) -> Iterator[Airflow]:
     """Starts the components with the churn project in `folder`, and ends them."""
     home, project = folder / "airflow", folder / "churn"
     home.mkdir(parents=True)

@@ -97,9 +97,7 @@ def refused(airflow: Airflow, survived: Survived) -> str:
     return refused_run(airflow, AS_OF)
 
 
-def test_the_run_succeeds_on_the_worker_that_is_left(
-    airflow: Airflow, survived: Survived
-) -> None:
+def test_the_run_succeeds_on_the_worker_that_is_left(airflow: Airflow, survived: Survived) -> None:
     assert survived.state == "success", airflow.log(survived.run, "register_model", 2)
     again = {task for task, (_, attempts) in survived.tasks.items() if attempts > 1}
     assert again == {"register_model"}

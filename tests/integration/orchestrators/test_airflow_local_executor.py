@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from airflows import ONCE, PATIENCE, Airflow, edited, effects, local_executor, refused_run
 from environments import other_python
 from gateways import until
+from local_airflow import BIN
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
 from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
@@ -148,17 +148,13 @@ def test_the_log_of_the_task_says_why(airflow: Airflow, refused: str) -> None:
 
 
 BY_HAND = """
-import sys
 from airflow.sdk import DAG
 from penstock.orchestrators.airflow import PenstockStepOperator
 
-project, python = sys.argv[1:]
 with DAG("by_hand", schedule=None) as dag:
     PenstockStepOperator(
-        task_id="extract_data", project=project, environment="dev", needs=[], python=python
+        task_id="extract_data", project="PROJECT", environment="dev", needs=[], python="PYTHON"
     )
-if __name__ == "__main__":
-    sys.exit(dag.test().state != "success")
 """
 EXTRACT = """
 import sys
@@ -172,10 +168,12 @@ def extract(context):
 
 
 def test_an_operator_in_a_dag_by_hand_runs_its_step_under_the_python_it_names(
-    airflow: Airflow, python: str, make_project: Callable[..., Project], tmp_path: Path
+    airflow: Airflow, python: str, make_project: Callable[..., Project]
 ) -> None:
-    project = make_project(**{"pipeline.py": EXTRACT, "by_hand.py": BY_HAND})
-    command = [sys.executable, project.root / "by_hand.py", project.root, python]
+    project = make_project(**{"pipeline.py": EXTRACT})
+    text = BY_HAND.replace("PROJECT", str(project.root)).replace("PYTHON", python)
+    (airflow.project / "dags" / "by_hand.py").write_text(text)
+    command = [BIN / "airflow", "dags", "test", "by_hand"]
     clean = {k: v for k, v in airflow.variables.items() if not k.startswith("PENSTOCK_")}
     done = subprocess.run(command, env=clean, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -41,10 +41,16 @@ TASK = Task(
     last_attempt=True,
     orchestrator="airflow",
 )
-WAITS = """
-    import os, signal
+WAITS = """import os, signal
     (context.project / "pid").write_text(str(os.getpid()))
-    signal.pause()
+    signal.pause()"""
+# Sends the signal to the process of that id when the file says that a step waits.
+STRIKES = """
+import os, pathlib, sys, time
+file = pathlib.Path(sys.argv[1])
+while not (file.exists() and file.read_text()):
+    time.sleep(0.05)
+os.kill(int(sys.argv[2]), int(sys.argv[3]))
 """
 PARENT = """
 import json, sys
@@ -121,6 +127,17 @@ def test_what_went_wrong_there_is_the_same_error_here(
     assert said in raised.value.message
 
 
+def test_a_run_whose_step_was_killed_is_closed_there(shop: Shop, python: str) -> None:
+    project = shop("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(StepInterrupted):
+        run(python, project)
+    assert run_of(project).status == "running"
+    where = (python, str(project.root), "dev")
+    ours.close_run_in(*where, TASK.run_id, TASK.step, "task_failure")
+    assert run_of(project).status == "failed"
+    assert "ended without a word" in (project.folder / "notices.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("python", "kind", "said"),
     [
@@ -163,12 +180,9 @@ def interrupted_by(error: BaseException) -> Iterator[None]:
 def test_a_task_that_is_ended_ends_its_step_which_records_that(
     shop: Shop, python: str, end: BaseException
 ) -> None:
-    project = shop(WAITS.strip())
-    waits = "import sys, time, os, pathlib\n"
-    waits += "file = pathlib.Path(sys.argv[1])\n"
-    waits += "while not (file.exists() and file.read_text()): time.sleep(0.05)\n"
-    waits += f"os.kill(int(sys.argv[2]), {int(signal.SIGUSR1)})\n"
-    striking = [sys.executable, "-c", waits, project.root / "pid", str(os.getpid())]
+    project = shop(WAITS)
+    told = [project.root / "pid", str(os.getpid()), str(int(signal.SIGUSR1))]
+    striking = [sys.executable, "-c", STRIKES, *told]
     with interrupted_by(end), subprocess.Popen(striking), pytest.raises(type(end)):
         run(python, project)
     assert not alive(pid_of(project))
@@ -179,7 +193,7 @@ def test_a_task_that_is_ended_ends_its_step_which_records_that(
 
 
 def test_a_step_does_not_outlive_a_task_that_was_killed(shop: Shop, python: str) -> None:
-    project = shop(WAITS.strip())
+    project = shop(WAITS)
     told = {**TASK.__dict__, "as_of": TASK.as_of.isoformat()}
     arguments = json.dumps([python, str(project.root), told])
     task = subprocess.Popen([sys.executable, "-c", PARENT, arguments])
