@@ -223,7 +223,7 @@ def celery_executor(
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{url}",
         "PENSTOCK_STATE_URL": state,
     }
-    options = "--concurrency 1 --skip-serve-logs --without-mingle --without-gossip".split()
+    options = ["--concurrency", "1", "--skip-serve-logs", "--without-mingle", "--without-gossip"]
     workers = {
         name: ["celery", "worker", "--celery-hostname", f"{name}@%h", *options]
         for name in ("worker-1", "worker-2")
