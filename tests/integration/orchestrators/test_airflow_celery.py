@@ -28,7 +28,8 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from penstock.orchestrators.airflow_api import start_run
 
-pytestmark = pytest.mark.slow
+# The first test waits for a whole deployment and its run, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 __all__ = ["redis_url"]
 

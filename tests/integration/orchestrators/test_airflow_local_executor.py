@@ -22,7 +22,8 @@ from penstock.errors import AccessError, ConflictError, PenstockError, ProjectEr
 from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
 from penstock.project import Project
 
-pytestmark = pytest.mark.slow
+# The first test waits for a whole deployment and its run, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
 REASON = "drift: minutes_30d moved by 0.31 (PSI) in 3 of 3 windows"
@@ -186,7 +187,7 @@ def test_an_operator_in_a_dag_by_hand_runs_its_step_under_the_python_it_names(
         ({"AIRFLOW_URL": "http://127.0.0.1:1"}, ResourceError, "does not answer"),
         ({"AIRFLOW_PASSWORD": "wrong"}, AccessError, "gave admin no token (401)"),
         ({"AIRFLOW_PASSWORD": ""}, AccessError, "neither a token nor a password"),
-        ({"AIRFLOW_TOKEN": "wrong"}, AccessError, "refused us (401)"),
+        ({"AIRFLOW_TOKEN": "wrong"}, AccessError, "refused us (403)"),
     ],
 )
 def test_an_airflow_that_lets_nobody_in_is_an_error_that_says_what_to_set(
