@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
@@ -25,6 +25,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from penstock.errors import PenstockError
 from penstock.pipeline.plan import Plan, Step, plan_of
 from penstock.project import Project, open_project, project_above
+
+if TYPE_CHECKING:
+    from penstock.orchestrators.tasks import Task
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
@@ -70,6 +73,7 @@ def _operator(dag: DAG, project: Project, plan: Plan, step: Step) -> PenstockSte
         project=str(project.root),
         environment=project.environment,
         needs=sorted({*plan.sources(step).values(), *step.after}),
+        python=limits.python,
         execution_timeout=limits.timeouts.get(step.name, limits.timeout),
     )
 
@@ -78,15 +82,22 @@ class PenstockStepOperator(BaseOperator):
     """Runs one step of a project's plan. Its XCom is the step's record."""
 
     def __init__(
-        self, *, project: str, environment: str, needs: list[str], **arguments: Any
+        self,
+        *,
+        project: str,
+        environment: str,
+        needs: list[str],
+        python: str = "",
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.project = project
         self.environment = environment
         self.needs = needs  # the steps whose records it is given
+        self.python = python  # that runs the step; empty: the one that runs Airflow's task
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from penstock.orchestrators.task import Task, run_task
+        from penstock.orchestrators.tasks import Task
 
         instance = context["ti"]
         records = {name: instance.xcom_pull(task_ids=name) for name in self.needs}
@@ -100,10 +111,19 @@ class PenstockStepOperator(BaseOperator):
         )
         try:
             with _quiet_tools():
-                return run_task(open_project(Path(self.project), self.environment), task, records)
+                return self._record(task, records)
         except PenstockError as error:
             told = f"{error.message}\n{error.hint}".strip()
             raise (AirflowException if error.transient else AirflowFailException)(told) from error
+
+    def _record(self, task: Task, records: dict[str, Any]) -> dict[str, Any]:
+        if self.python:
+            from penstock.orchestrators.other_python import run_task_in
+
+            return run_task_in(self.python, self.project, self.environment, task, records)
+        from penstock.orchestrators.task import run_task
+
+        return run_task(open_project(Path(self.project), self.environment), task, records)
 
     def on_kill(self) -> None:
         """Ends the step, so that its end is recorded: on SIGTERM Airflow 3 does no more than call
@@ -124,10 +144,16 @@ def _as_of(run: Any) -> datetime:
 
 def _close(project: Project, context: Any) -> None:
     """Called in Airflow's DAG processor when a run has failed."""
+    step = context["ti"].task_id if "ti" in context else "a step"
+    ended = (context["run_id"], step, context.get("reason") or "no reason given")
+    if python := project.settings.pipeline.python:
+        from penstock.orchestrators.other_python import close_run_in
+
+        close_run_in(python, str(project.root), project.environment, *ended)
+        return
     from penstock.orchestrators.task import close_run
 
-    step = context["ti"].task_id if "ti" in context else "a step"
-    close_run(project, context["run_id"], step, context.get("reason") or "no reason given")
+    close_run(project, *ended)
 
 
 @contextlib.contextmanager

@@ -19,22 +19,13 @@ from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.notifications.delivery import deliver, failure_message
 from penstock.orchestrators.recording import Recording, Turn
+from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
-
-
-@dataclass(frozen=True)
-class Task:
-    step: str
-    run_id: str
-    as_of: datetime  # UTC
-    attempt: int  # from 1
-    last_attempt: bool  # no retry will follow, whatever happens
-    orchestrator: str
 
 
 def run_task(
