@@ -60,7 +60,7 @@ def _latest_tested(desk: Desk) -> Found:
 
 
 def _under_way(desk: Desk, found: Found) -> str:
-    live = (state for state in desk.memory.listed() if not state.ended)
+    live = (state for state in service.listed(desk) if not state.ended)
     return next((one.id for one in live if one.spec.candidate.model == found.label), "")
 
 

@@ -15,7 +15,15 @@ CONTINUOUS = TEMPLATES / "continuous"  # pipelines for GitHub and GitLab, the sa
 PLACEHOLDER = "NAME"
 # What a project makes while it runs is never part of a template.
 MADE = shutil.ignore_patterns(
-    ".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc", "models.pub", "ledger.pub"
+    ".penstock",
+    ".dvc",
+    ".git",
+    ".ruff_cache",
+    "__pycache__",
+    "data",
+    "*.pyc",
+    "models.pub",
+    "ledger.pub",
 )
 
 

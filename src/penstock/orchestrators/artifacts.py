@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from penstock.compliance import markdown
 from penstock.compliance.document import Block, Document, Section, Statement, Table
 from penstock.compliance.wording import table_of_checks
-from penstock.records import GateReport, ModelVersion, Notice, Record, TrainedModel
+from penstock.records import (
+    GateReport,
+    ModelVersion,
+    Notice,
+    Record,
+    TrainedModel,
+    from_json,
+)
 
 
 class Shown(NamedTuple):
@@ -18,9 +25,9 @@ class Shown(NamedTuple):
     markdown: str
 
 
-def shown(pipeline: str, step: str, record: Record | None) -> Shown | None:
+def shown(pipeline: str, step: str, record: dict[str, Any] | None) -> Shown | None:
     """Of gates, models, versions and notices; None for what nobody would look at."""
-    blocks = tuple(_blocks(record))
+    blocks = tuple(_blocks(from_json(record))) if record else ()
     if not blocks:
         return None
     title = f"{pipeline}: {step}"
@@ -31,7 +38,7 @@ def shown(pipeline: str, step: str, record: Record | None) -> Shown | None:
     return Shown(key, title, markdown.text(document))
 
 
-def _blocks(record: Record | None) -> Iterator[Block]:
+def _blocks(record: Record) -> Iterator[Block]:
     if isinstance(record, GateReport):
         yield Statement("Verdict", "passed" if record.passed else "refused")
         yield table_of_checks(record)

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
-from penstock.orchestrators.artifacts import Shown, shown
+from penstock.orchestrators.artifacts import shown
+from penstock.orchestrators.other_python import run_task_in
+from penstock.orchestrators.tasks import Task as StepTask
 from penstock.pipeline.plan import Plan, Step, plan_of
 from penstock.project import Project, open_project, project_above
-from penstock.records import from_json
+from penstock.state.database import open_database
+from penstock.state.runs import Runs
 
 if TYPE_CHECKING:
     from prefect import Flow, Task
@@ -40,18 +44,21 @@ def build_flow(file: str, environment: str | None = None) -> Flow[..., Any]:
     plan, settings = plan_of(project), project.settings
     tasks = {step.name: _task(project, step) for step in plan.steps}
 
+    close: Any = functools.partial(_close, project)
+    runner: Any = ThreadPoolTaskRunner(max_workers=settings.pipeline.workers)
+
+    @flow(
+        name=settings.project.name,
+        description="From raw events to a tested staging endpoint",
+        task_runner=runner,
+        on_failure=[close],
+        on_crashed=[close],
+        on_cancellation=[close],
+    )
     def pipeline(as_of: datetime | None = None) -> list[Any]:
         return _run(plan, tasks, as_of)
 
-    return flow(
-        pipeline,
-        name=settings.project.name,
-        description="From raw events to a tested staging endpoint",
-        task_runner=ThreadPoolTaskRunner(max_workers=settings.pipeline.workers),  # type: ignore[arg-type]
-        on_failure=[functools.partial(_close, project)],
-        on_crashed=[functools.partial(_close, project)],
-        on_cancellation=[functools.partial(_close, project)],
-    )
+    return pipeline
 
 
 def serve(file: str, environment: str | None = None) -> None:
@@ -80,8 +87,7 @@ def _task(project: Project, step: Step) -> Task[..., Any]:
     from prefect import task
 
     limits = project.settings.pipeline
-    return task(
-        functools.partial(_step, project, step.name),
+    made = task(
         name=step.name,
         task_run_name=step.name,
         retries=limits.retries,
@@ -89,6 +95,11 @@ def _task(project: Project, step: Step) -> Task[..., Any]:
         retry_condition_fn=_may_pass,
         persist_result=False,
     )
+
+    def carry_out(run_id: str, as_of: datetime, records: dict[str, Any]) -> dict[str, Any]:
+        return _step(project, step.name, run_id, as_of, records)
+
+    return made(carry_out)
 
 
 def _run(plan: Plan, tasks: dict[str, Task[..., Any]], as_of: datetime | None) -> list[Any]:
@@ -113,27 +124,29 @@ def _run(plan: Plan, tasks: dict[str, Task[..., Any]], as_of: datetime | None) -
 def _step(
     project: Project, step: str, run_id: str, as_of: datetime, records: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a task does: the step, and an artifact of what it came to."""
+    """What a task does: the step, in a process that can be ended, and an artifact of it."""
     from prefect.runtime import task_run
 
-    from penstock.orchestrators import task as outside
-
-    attempt = task_run.get_run_count()
-    task = outside.Task(
+    limits, attempt = project.settings.pipeline, task_run.get_run_count()
+    task = StepTask(
         step=step,
         run_id=run_id,
         as_of=as_of,
         attempt=attempt,
-        last_attempt=attempt > project.settings.pipeline.retries,
+        last_attempt=attempt > limits.retries,
         orchestrator=ORCHESTRATOR,
     )
     try:
-        record = outside.run_task(project, task, records)
-    except PenstockError as error:
-        _keep(shown(project.settings.project.name, step, getattr(error, "report", None)))
-        raise
-    _keep(shown(project.settings.project.name, step, from_json(record)))
-    return record
+        return run_task_in(
+            limits.python or sys.executable,
+            str(project.root),
+            project.environment,
+            task,
+            records,
+            limits.timeouts.get(step, limits.timeout),
+        )
+    finally:
+        _keep(project, run_id, step)
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
@@ -141,9 +154,13 @@ def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(error, PenstockError) and error.transient
 
 
-def _keep(artifact: Shown | None) -> None:
+def _keep(project: Project, run_id: str, step: str) -> None:
+    """An artifact of what the step came to, if it came to anything."""
     from prefect.artifacts import create_markdown_artifact
 
+    run = Runs(open_database(project)).get(run_id)
+    row = next((row for row in run.steps if row.step == step), None) if run else None
+    artifact = shown(project.settings.project.name, step, row.record if row else None)
     if artifact:
         create_markdown_artifact(artifact.markdown, key=artifact.key, description=artifact.title)
 
