@@ -79,6 +79,9 @@ def _questions(shapes: Iterable[Column]) -> Iterator[tuple[str, str]]:
             finite = f"CASE WHEN isfinite({value}) THEN {value} END"
             yield f"{place} filled", f"count({value})"
             yield f"{place} ends", f"[min({finite}), max({finite})]"
+            if numbers.least is not None and numbers.greatest is not None:
+                outside = f"{value} NOT BETWEEN {numbers.least!r} AND {numbers.greatest!r}"
+                yield f"{place} beyond", f"count_if({outside})"
             if numbers.edges:
                 listed = ", ".join(f"{edge!r}::DOUBLE" for edge in numbers.edges)
                 yield f"{place} bins", f"histogram({value}, [{listed}])"
@@ -109,7 +112,11 @@ def _column(
         counts = [bins.get(edge, 0) for edge in numbers.edges]
         counts.append(filled - sum(counts))
         numbers = Numbers(
-            edges=numbers.edges, counts=tuple(counts), least=least, greatest=greatest
+            edges=numbers.edges,
+            counts=tuple(counts),
+            least=least,
+            greatest=greatest,
+            beyond=answers.get(f"{place} beyond") or 0,
         )
     elif words:
         there = answers[f"{place} words"] or {}

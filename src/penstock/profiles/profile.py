@@ -28,6 +28,7 @@ class Numbers(Part):
     counts: tuple[int, ...]  # one more than edges: below, between, above
     least: float | None  # of all finite values; None: there are none
     greatest: float | None
+    beyond: int = 0  # values outside those of the column that these bins were made for
 
 
 class Words(Part):
@@ -115,6 +116,7 @@ def added(one: Column, other: Column) -> Column:
             counts=tuple(a + b for a, b in counts),
             least=_least(numbers.least, other.numbers.least),
             greatest=_greatest(numbers.greatest, other.numbers.greatest),
+            beyond=numbers.beyond + other.numbers.beyond,
         )
     elif words and other.words and len(words.buckets) == len(other.words.buckets):
         words = _words_added(words, other.words)
