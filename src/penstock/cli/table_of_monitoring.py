@@ -17,6 +17,14 @@ _DETAILS = "Exit status 3 means that something was found."
 
 MONITORING_COMMANDS: tuple[Command, ...] = (
     Command(
+        "monitor data",
+        "Check what a model is asked: nulls, categories and values never seen before",
+        "penstock.cli.monitor:data",
+        WINDOW,
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
         "monitor features",
         "Compare the features that a model is asked with those it learned from",
         "penstock.cli.monitor:features",
@@ -28,6 +36,14 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         "monitor predictions",
         "Compare what a model answers with its held-out answers",
         "penstock.cli.monitor:predictions",
+        WINDOW,
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
+        "monitor all",
+        "All of these at once",
+        "penstock.cli.monitor:all_kinds",
         WINDOW,
         _DETAILS,
         permission=Permission.READ,

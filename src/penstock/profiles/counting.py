@@ -55,9 +55,7 @@ def profiled(rows: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[Colum
 def profile_of(table: pa.Table, names: Sequence[str], training_set: str = "") -> Profile:
     """Of some columns of a training set, which has that digest."""
     rows = duckdb.connect().from_arrow(table)
-    return Profile(
-        rows=table.num_rows, columns=profiled(rows, names), training_set=training_set
-    )
+    return Profile(rows=table.num_rows, columns=profiled(rows, names), training_set=training_set)
 
 
 def counted(rows: duckdb.DuckDBPyRelation, shapes: Sequence[Column]) -> tuple[Column, ...]:
@@ -141,9 +139,7 @@ def _column(
     )
 
 
-def _unseen(
-    rows: duckdb.DuckDBPyRelation, name: str, known: Iterable[str]
-) -> dict[str, int]:
+def _unseen(rows: duckdb.DuckDBPyRelation, name: str, known: Iterable[str]) -> dict[str, int]:
     """The commonest of the categories that are not known."""
     value = f"{_quoted(name)}::VARCHAR"
     listed = ", ".join(map(_text, known))
