@@ -21,15 +21,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.audit.announced import announced
+from penstock.audit.ledger import Ledger
 from penstock.cli.predictions import export_predictions, list_predictions, show_prediction
 from penstock.errors import UsageError
 from penstock.project import Project
 from penstock.serving.prediction_log.compaction import compact
 from penstock.serving.prediction_log.reading import Selection, predictions, records
-from penstock.serving.prediction_log.retention import delete_expired, expired
+from penstock.serving.prediction_log.retention import expired
 from penstock.serving.prediction_log.rows import Encoder, Names, Row, decode, is_whole
 from penstock.serving.prediction_log.segments import LogFolder, Segment, segment_name
+from penstock.serving.prediction_log.upkeep import STATE, upkeep
 from penstock.serving.prediction_log.writer import LogWriter
+from penstock.state.database import open_state
 
 NAMES = ("visits", "age")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -372,14 +376,36 @@ def test_a_date_expires_when_its_last_row_is_old_enough() -> None:
     assert expired(dates, 0, date(2030, 1, 1)) == []
 
 
-def test_expired_partitions_are_deleted_and_the_rest_stays(tmp_path: Path) -> None:
-    old, new = NOON - timedelta(days=40), NOON
-    write_segment(tmp_path, b"\n".join(lines(row("p1", old), row("p2", new))) + b"\n")
-    compact(tmp_path)
-    (tmp_path / "parquet" / ".expired-date=2020-01-01").mkdir()  # of a run that was killed
-    assert delete_expired(tmp_path, 30, NOON.date()) == [old.date()]
-    assert ids(tmp_path) == ["p2"]
-    assert os.listdir(tmp_path / "parquet") == ["date=2026-03-01"]
+def test_expired_partitions_are_announced_and_deleted_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, now = tmp_path / "predictions", datetime.now(UTC)
+    old = now - timedelta(days=40)
+    write_segment(folder, b"\n".join(lines(row("p1", old), row("p2", now))) + b"\n")
+    compact(folder)
+    (folder / "parquet" / ".expired-date=2020-01-01").mkdir()  # of a run that was killed
+    monkeypatch.setenv(STATE, f"sqlite:///{tmp_path / 'state.db'}")
+    upkeep(folder, 30, "", "production")
+    assert ids(folder) == ["p2"]
+    assert os.listdir(folder / "parquet") == [f"date={now.date()}"]
+    before, after = Ledger(open_state(os.environ[STATE], tmp_path)).entries()
+    assert (before.action, before.subject) == ("prediction.expiring", "production")
+    assert before.details == {"dates": [str(old.date())], "retention": "30d"}
+    assert (after.action, after.outcome) == ("prediction.expired", "done")
+    assert after.details == before.details | {"announced": before.sequence}
+    upkeep(folder, 30, "", "production")
+    assert len(Ledger(open_state(os.environ[STATE], tmp_path)).entries()) == 2
+
+
+def test_a_deletion_that_fails_has_been_announced(tmp_path: Path) -> None:
+    engine = open_state("", tmp_path)
+    deletion = announced(engine, "going", "gone", "all", {"n": 1})
+    with pytest.raises(FileNotFoundError), deletion:
+        (tmp_path / "nothing").unlink()
+    assert [(one.action, one.outcome) for one in Ledger(engine).entries()] == [
+        ("going", ""),
+        ("gone", "failed"),
+    ]
 
 
 # The writer
