@@ -71,6 +71,13 @@ class Project:
     def absolute(self, path: str) -> Path:
         return self.root / path
 
+    def place(self, path: str) -> Path:
+        """Where a setting names a file or folder: below the project, absolute, or from `~`."""
+        try:
+            return self.root / Path(path).expanduser()
+        except RuntimeError as error:  # ~ of a user whom the system does not know
+            raise SettingsError(f"{path}: {error}", hint="write the whole path") from error
+
     def relative(self, path: Path) -> str:
         return path.resolve().relative_to(self.root).as_posix()
 

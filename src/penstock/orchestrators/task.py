@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.access.present import acting
+from penstock.access.present import acting, acting_if_known
 from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.notifications.delivery import deliver, failure_message
@@ -37,13 +37,14 @@ def run_task(
     """
     plan, database = plan_of(project), open_database(project)
     run = RunIdentity(task.run_id, task.as_of, asked=True)
-    recording = Recording.begin(project, database, run, task.orchestrator)
-    work = _Work(plan, project, database, run, recording, task)
-    try:
-        record = to_json(work.do(records))
-    finally:
-        for remark in recording.leave():
-            _say(remark)
+    with acting_if_known(project):
+        recording = Recording.begin(project, database, run, task.orchestrator)
+        work = _Work(plan, project, database, run, recording, task)
+        try:
+            record = to_json(work.do(records))
+        finally:
+            for remark in recording.leave():
+                _say(remark)
     project.digests.save()
     return record
 
@@ -67,9 +68,10 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     if run is None:
         return
     recording = Recording.resumed(project, database, run)
-    for row in unfinished:
-        recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
-    recording.finish("failed", error)
+    with acting_if_known(project):
+        for row in unfinished:
+            recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
+        recording.finish("failed", error)
     for remark in recording.leave():
         _say(remark)
 
