@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from penstock.stats.bootstrap import WeightedMetric, weighted_metric
 
 Floats = NDArray[np.float64]
+DIGITS = 4  # of scores that are drawn together: no metric is off by more
 
 
 class Scores(NamedTuple):
