@@ -14,15 +14,16 @@ from functools import cached_property
 import numpy as np
 from sqlalchemy import Engine
 
-from penstock.errors import PenstockError
+from penstock.errors import DataError
 from penstock.monitoring import judging, served
-from penstock.monitoring.held_out import held_out, why_missing
+from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.retraining import decide
 from penstock.monitoring.served import Answered, Asked, Matured
 from penstock.monitoring.slices import sliced_rows
 from penstock.monitoring_settings import PerformanceSettings
 from penstock.project import Project
+from penstock.registry.versions import Found
 from penstock.serving.feedback import disagreeing
 from penstock.serving.release import EndpointFolder
 from penstock.state import outcomes
@@ -47,11 +48,15 @@ class Look:
     project: Project
     engine: Engine
     endpoint: str
-    model: str
+    found: Found  # the version
     since: datetime
     until: datetime
     now: datetime
     by: str = ""  # a column to slice by
+
+    @property
+    def model(self) -> str:
+        return self.found.label
 
     @property
     def settings(self) -> PerformanceSettings:
@@ -110,9 +115,9 @@ def performance(look: Look) -> Report:
 def _measures(look: Look, window: Answered) -> Iterator[Measure]:
     cohort = served.matured(look.cohort, look.told, look.tolerance)
     try:
-        reference = held_out(look.project, look.engine, look.model)
-    except PenstockError as error:
-        yield Measure("held_out", "", Verdict.ERROR, why_missing(error))
+        reference = _held_out(look)
+    except DataError as error:
+        yield Measure("held_out", "", Verdict.ERROR, f"{error.message}; {error.hint}")
         reference = NOTHING
     yield from _answers(window)
     yield from _estimated(look, window, reference)
@@ -121,6 +126,17 @@ def _measures(look: Look, window: Answered) -> Iterator[Measure]:
     yield _retraining(look, cohort)
     if look.by:
         yield from _slices(look, window, cohort, reference)
+
+
+def _held_out(look: Look) -> Outcomes:
+    """What the version answered to held-out rows, and what came true."""
+    scores = reference_of(look.project, look.found).scores
+    if scores is None:
+        raise DataError(
+            f"the profile of {look.model} has no held-out answers",
+            hint="`penstock run --rerun evaluate_model` makes a version that has them",
+        )
+    return Outcomes(*(np.array(getattr(scores, name), float) for name in Outcomes._fields))
 
 
 def _answers(window: Answered) -> Iterator[Measure]:

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from penstock.serving.prediction_log.reading import Selection, predictions
-from penstock.serving.routing.table import CHAMPION, SHADOW
 from penstock.state.outcomes import Labelled
-from penstock.stats.outcomes_by_score import DIGITS, Floats, Outcomes, Scores
+from penstock.stats.outcomes_by_score import Floats, Outcomes, Scores
 
+DIGITS = 4
 SCORE = "output[-1]"
 USABLE = f"coalesce(len(output) <= 2 AND isfinite({SCORE}), false)"  # erased rows have no output
 PROBABILITY = f"{SCORE} BETWEEN 0 AND 1"
@@ -68,15 +68,6 @@ class Matured(NamedTuple):
     rows: int  # usable ones
     early: int  # labels from before their prediction
     no_class: int  # labels other than 0 and 1
-
-
-def latest_model(folder: Path, endpoint: str, since: datetime, until: datetime) -> str:
-    """The version that answered last in a window, the champion's rather; empty of none."""
-    rows = predictions([folder], Selection(since=since, until=until, endpoint=endpoint))
-    answered = rows.filter(f"status = 200 AND model <> '' AND arm <> '{SHADOW}'")
-    columns = f"model, max(arm = '{CHAMPION}') AS champion, max(arrived_at) AS at"
-    latest = answered.aggregate(columns, "model").order("champion DESC, at DESC").fetchone()
-    return str(latest[0]) if latest else ""
 
 
 def answered(asked: Asked) -> Answered:

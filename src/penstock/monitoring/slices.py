@@ -7,6 +7,7 @@ slices, and the rest is one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import duckdb
 
@@ -63,7 +64,7 @@ def _parts(valued: duckdb.DuckDBPyRelation) -> str:
     row = valued.aggregate(f"quantile_cont({number}, {shares})").fetchone()
     edges = sorted(set(row[0])) if row else []
     cases = [f"WHEN {number} <= {edges[0]!r} THEN '(, {edges[0]:.6g}]'"] if edges else []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         cases.append(f"WHEN {number} <= {high!r} THEN '({low:.6g}, {high:.6g}]'")
     last = f"({edges[-1]:.6g}, )" if edges else "all"
     return f"CASE WHEN sliced IS NULL THEN '{MISSING}' {' '.join(cases)} ELSE '{last}' END"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from penstock.stats.bootstrap import WeightedMetric, weighted_metric
 
 Floats = NDArray[np.float64]
-DIGITS = 4  # of scores that are drawn together: no metric is off by more
+GROUPS = 256
 
 
 class Scores(NamedTuple):
@@ -64,6 +64,19 @@ def counted(score: Floats, label: NDArray[np.int8]) -> Outcomes:
     size = len(distinct)
     positives = np.bincount(place, weights=label == 1, minlength=size)
     return Outcomes(distinct, positives, np.bincount(place, minlength=size) - positives)
+
+
+def condensed(outcomes: Outcomes, threshold: float, groups: int = GROUPS) -> Outcomes:
+    """Neighbouring scores drawn together into some groups of equal share, on either side of the
+    threshold, each at the mean of its scores; as they are where they are few."""
+    rows, side = outcomes.rows, outcomes.score >= threshold
+    if len(rows) <= groups:
+        return outcomes
+    share = ((np.cumsum(rows) - rows / 2) / rows.sum() * groups).astype(int)
+    place = np.unique(share * 2 + side, return_inverse=True)[1]
+    columns = (outcomes.score * rows, outcomes.positives, outcomes.negatives)
+    weighted, positives, negatives = (np.bincount(place, weights=one) for one in columns)
+    return Outcomes(weighted / (positives + negatives), positives, negatives)
 
 
 def added(parts: Sequence[Outcomes]) -> Outcomes:
