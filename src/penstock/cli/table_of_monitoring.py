@@ -32,4 +32,15 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         _DETAILS,
         permission=Permission.READ,
     ),
+    Command(
+        "monitor performance",
+        "How good a model is: estimated without labels, and realised once they come",
+        "penstock.cli.monitor_outcomes:performance",
+        (
+            *WINDOW,
+            Option("--by", metavar="COLUMN", help="a feature, a key, arm or release to slice by"),
+        ),
+        _DETAILS,
+        permission=Permission.READ,
+    ),
 )
