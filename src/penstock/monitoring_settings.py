@@ -37,6 +37,7 @@ class MonitoringSettings(Section):
     unseen_share: float = Field(default=0.01, ge=0, le=1)  # rows of categories never seen before
     range_share: float = Field(default=0.01, ge=0, le=1)  # rows below or above all seen before
     drifted_share: float = Field(default=0.3, gt=0, le=1)  # of importance that makes it the whole
+    keep: LongSpan = timedelta(days=90)  # reports; older ones are deleted
     # Drift counts once it is there in `k` of the last `n` windows, which do not overlap.
     k: int = Field(default=2, ge=1)
     n: int = Field(default=3, ge=1)

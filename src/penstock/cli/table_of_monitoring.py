@@ -17,6 +17,14 @@ _DETAILS = "Exit status 3 means that something was found."
 
 MONITORING_COMMANDS: tuple[Command, ...] = (
     Command(
+        "monitor data",
+        "Check what a model is asked: nulls, categories and values never seen before",
+        "penstock.cli.monitor:data",
+        WINDOW,
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
         "monitor features",
         "Compare the features that a model is asked with those it learned from",
         "penstock.cli.monitor:features",
@@ -35,11 +43,19 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
     Command(
         "monitor performance",
         "How good a model is: estimated without labels, and realised once they come",
-        "penstock.cli.monitor_outcomes:performance",
+        "penstock.cli.monitor:performance",
         (
             *WINDOW,
             Option("--by", metavar="COLUMN", help="a feature, a key, arm or release to slice by"),
         ),
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
+        "monitor all",
+        "All of these at once",
+        "penstock.cli.monitor:all_kinds",
+        WINDOW,
         _DETAILS,
         permission=Permission.READ,
     ),

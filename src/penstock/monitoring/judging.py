@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.gates.metrics import SMALLER_IS_BETTER
@@ -12,7 +11,7 @@ from penstock.monitoring.report import Measure, Verdict
 from penstock.monitoring_settings import PerformanceSettings
 from penstock.stats.isotonic import CalibrationError
 from penstock.stats.lift import Undefined
-from penstock.stats.normal import quantile, two_sided_p
+from penstock.stats.normal import quantile
 from penstock.stats.outcomes_by_score import Outcomes
 from penstock.stats.performance_estimation import Estimate
 from penstock.stats.proportions import wilson
@@ -45,7 +44,7 @@ def _judged(
     settings: PerformanceSettings,
     confidence: float,
 ) -> Measure:
-    if reason := _untold(one, rows, settings):
+    if reason := why_untold(one, rows, settings):
         return untold(f"{how}_{name}", reason, rows)
     assert isinstance(one, Estimate)
     sign = -1.0 if name in SMALLER_IS_BETTER else 1.0
@@ -70,7 +69,7 @@ def _judged(
     )
 
 
-def _untold(one: Estimate | Undefined, rows: float, settings: PerformanceSettings) -> str:
+def why_untold(one: Estimate | Undefined, rows: float, settings: PerformanceSettings) -> str:
     if rows < settings.least_rows:
         return few(rows, settings)
     return one.reason if isinstance(one, Undefined) else ""
@@ -172,56 +171,6 @@ def covered(labelled: int, matured: int, settings: PerformanceSettings) -> Measu
         value=share,
         rows=matured,
     )
-
-
-def sliced(
-    how: str,
-    metric: str,
-    column: str,
-    slices: Mapping[str, tuple[float, Estimate | Undefined]],
-    settings: PerformanceSettings,
-) -> list[Measure]:
-    """One measure a slice: its rows and the metric in it, against all rows; the worst first.
-
-    Found where it is worse by more than the margin, with each slice given its part of the error
-    that is allowed for all of them (Bonferroni).
-    """
-    told = {n: one for n, (_, one) in slices.items() if isinstance(one, Estimate)}
-    sign = -1.0 if metric in SMALLER_IS_BETTER else 1.0
-    judged_ = []
-    for name, (rows, one) in slices.items():
-        subject = f"{column}={name}"
-        if isinstance(one, Undefined) or rows < settings.least_rows:
-            reason = _untold(one, rows, settings)
-            judged_.append(untold(f"{how}_{metric}", reason, rows, subject))
-            continue
-        low, high = one.difference(1 - ALPHA / len(told))
-        worse = sign * (high if sign > 0 else low) < -settings.margin * abs(one.reference)
-        z = (one.value - one.reference) / one.difference_error if one.difference_error else 0.0
-        judged_.append(
-            Measure(
-                name=f"{how}_{metric}",
-                subject=subject,
-                verdict=Verdict.FOUND if worse else Verdict.FINE,
-                reason=f"{one.value:.4f} against {one.reference:.4f} of all: "
-                f"{one.value - one.reference:+.4f} ({low:+.4f} to {high:+.4f})",
-                value=one.value,
-                before=one.reference,
-                interval=one.interval(),
-                rows=round(rows),
-                details={"p_value": two_sided_p(z), "slices": len(told)},
-            )
-        )
-    missing = -float("inf")
-    return sorted(judged_, key=lambda m: -missing if m.value is None else sign * m.value)
-
-
-def worst_of(slices: Sequence[Measure], column: str) -> Measure:
-    """Names the worst slice; `slices` are as `sliced` gives them."""
-    told = [one for one in slices if one.value is not None]
-    if not told:
-        return untold("worst_slice", "no slice has enough rows", subject=column)
-    return replace(told[0], name="worst_slice", details={"metric": told[0].name})
 
 
 def rate(

@@ -1,219 +1,123 @@
-"""How a served version fares: estimated without labels, realised once they have come.
-
-Estimates are of the window. What is realised is of the *matured* predictions: those whose label's
-horizon ended within the window, so that late labels do not make the slow cases invisible.
-"""
+"""How a served version fares: estimated without labels, realised once they have come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import cached_property
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-from sqlalchemy import Engine
-
-from penstock.errors import DataError
 from penstock.monitoring import judging, served
-from penstock.monitoring.reference import reference_of
+from penstock.monitoring.evidence import Evidence
+from penstock.monitoring.judging_slices import (
+    Slice,
+    estimated_slices,
+    realised_slices,
+    worst_of,
+)
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.retraining import decide
-from penstock.monitoring.served import Answered, Asked, Matured
+from penstock.monitoring.served import Answered
 from penstock.monitoring.slices import sliced_rows
-from penstock.monitoring_settings import PerformanceSettings
-from penstock.project import Project
-from penstock.registry.versions import Found
-from penstock.serving.feedback import disagreeing
-from penstock.serving.release import EndpointFolder
-from penstock.state import outcomes
 from penstock.stats.isotonic import calibration_error, calibrator, cross_fitted_error
 from penstock.stats.lift import Undefined
-from penstock.stats.outcomes_by_score import Outcomes
+from penstock.stats.outcomes_by_score import Outcomes, Scores
 from penstock.stats.performance_estimation import Estimate, estimated, realised
 
-KIND = "performance"
-NOTHING = Outcomes(*(np.zeros(0) for _ in Outcomes._fields))
+if TYPE_CHECKING:
+    from penstock.monitoring.looking import Look
+
 SAMPLE = 5  # ids that are named
-UNUSABLE = "answers have no single number as output, or were erased"
+UNUSABLE = "answers have no single number as output"
+IMPROBABLE = "outputs are no probabilities"
 EARLY = "labels were known before their prediction: left out; are the clocks right?"
+NO_CLASS = "labels are neither 0 nor 1: left out"
 UNKNOWN = "ids have a label and no prediction in the log: made up, of elsewhere, or deleted"
 TWICE = "predictions were told different labels: the first counts, unless one says `replace`"
 
 
-@dataclass(frozen=True)
-class Look:
-    """One look at one version of one endpoint."""
-
-    project: Project
-    engine: Engine
-    endpoint: str
-    found: Found  # the version
-    since: datetime
-    until: datetime
-    now: datetime
-    by: str = ""  # a column to slice by
-
-    @property
-    def model(self) -> str:
-        return self.found.label
-
-    @property
-    def settings(self) -> PerformanceSettings:
-        return self.project.settings.monitoring.performance
-
-    @property
-    def horizon(self) -> timedelta:
-        own = self.settings.horizon
-        return self.project.settings.training.gap if own is None else own
-
-    @property
-    def window(self) -> Asked:
-        folder = EndpointFolder(self.project.endpoint(self.endpoint)).predictions
-        threshold = self.project.settings.training.threshold
-        return Asked(folder, self.endpoint, self.model, self.since, self.until, threshold)
-
-    @property
-    def cohort(self) -> Asked:
-        """Whose labels became due within the window."""
-        earlier = self.since - self.horizon, self.until - self.horizon
-        return replace(self.window, since=earlier[0], until=earlier[1])
-
-    @property
-    def tolerance(self) -> timedelta:
-        """By which clocks of hosts may be apart."""
-        return self.project.settings.data.future_tolerance
-
-    @cached_property
-    def told(self) -> list[outcomes.Labelled]:
-        """Labels that may be about the cohort, or about no prediction at all."""
-        since = self.cohort.since - max(self.horizon, timedelta(days=1))
-        span = int(since.timestamp()), int(self.now.timestamp()) + 1
-        return outcomes.labels(self.engine, self.endpoint, *span)
-
-    @property
-    def generator(self) -> np.random.Generator:
-        return np.random.default_rng(self.project.seed)
-
-
 def performance(look: Look) -> Report:
     """All that can be told of a version, estimated and realised."""
-    window = served.answered(look.window)
-    return Report(
-        kind=KIND,
-        model=look.model,
-        endpoint=look.endpoint,
-        made_at=look.now,
-        since=look.since,
-        until=look.until,
-        source="prediction log",
-        rows=window.rows,
-        measures=tuple(_measures(look, window)),
-    )
+    evidence = Evidence(look)
+    return look.report("performance", list(_measures(evidence)), evidence.window.rows)
 
 
-def _measures(look: Look, window: Answered) -> Iterator[Measure]:
-    cohort = served.matured(look.cohort, look.told, look.tolerance)
-    try:
-        reference = _held_out(look)
-    except DataError as error:
-        yield Measure("held_out", "", Verdict.ERROR, f"{error.message}; {error.hint}")
-        reference = NOTHING
-    yield from _answers(window)
-    yield from _estimated(look, window, reference)
-    yield from _labels(look, cohort)
-    yield from _realised(look, cohort, reference)
-    yield _retraining(look, cohort)
-    if look.by:
-        yield from _slices(look, window, cohort, reference)
-
-
-def _held_out(look: Look) -> Outcomes:
-    """What the version answered to held-out rows, and what came true."""
-    scores = reference_of(look.project, look.found).scores
-    if scores is None:
-        raise DataError(
-            f"the profile of {look.model} has no held-out answers",
-            hint="`penstock run --rerun evaluate_model` makes a version that has them",
-        )
-    return Outcomes(*(np.array(getattr(scores, name), float) for name in Outcomes._fields))
+def _measures(evidence: Evidence) -> Iterator[Measure]:
+    yield from _answers(evidence.window)
+    yield from _estimated(evidence)
+    yield from _labels(evidence)
+    yield from _realised(evidence)
+    yield _retraining(evidence)
+    if evidence.look.by:
+        yield from _slices(evidence)
 
 
 def _answers(window: Answered) -> Iterator[Measure]:
     """Whether the outputs can be judged at all."""
-    usable = float(window.scores.rows.sum())
     if window.rows:
-        yield judging.constant(len(window.scores.score), usable)
-        lost = window.rows - window.improbable - round(usable)
-        yield judging.counted(
-            "improbable_outputs", window.improbable, window.rows, "outputs are no probabilities"
-        )
-        yield judging.counted("unusable_outputs", lost, window.rows, UNUSABLE)
+        yield judging.constant(len(window.scores.score), float(window.scores.rows.sum()))
+        yield judging.counted("unusable_outputs", window.unusable, window.rows, UNUSABLE)
+        yield judging.counted("improbable_outputs", window.improbable, window.rows, IMPROBABLE)
 
 
-def _estimated(look: Look, window: Answered, reference: Outcomes) -> Iterator[Measure]:
-    rows, settings = float(window.scores.rows.sum()), look.settings
-    if reason := _unjudged(rows, f"no prediction of {look.model} in the window", reference):
-        yield from (judging.untold(f"estimated_{name}", reason) for name in settings.metrics)
+def _estimated(evidence: Evidence) -> Iterator[Measure]:
+    scores, reference, settings = evidence.window.scores, evidence.reference, evidence.settings
+    rows = float(scores.rows.sum())
+    if not rows:
+        nothing = f"no prediction of {evidence.model} in the window"
+        yield from (judging.untold(f"estimated_{name}", nothing) for name in settings.metrics)
         return
-    seen = cross_fitted_error(reference, look.generator)
     raw = calibration_error(reference, reference.score)
+    seen = cross_fitted_error(reference, evidence.generator)
     yield judging.calibrated("calibration_error", seen, reference.total, raw.error)
-    found = estimated(
-        window.scores, reference, settings.metrics, look.window.threshold, look.generator
-    )
+    found = estimated(scores, reference, settings.metrics, evidence.threshold, evidence.generator)
     yield from judging.judged("estimated", found, rows, settings)
-    expected = calibrator(reference).expected(window.scores)
+    expected = calibrator(reference).expected(scores)
     yield judging.rate("estimated_positive_rate", expected, reference, settings)
 
 
-def _unjudged(rows: float, nothing: str, reference: Outcomes) -> str:
-    """Why nothing can be compared; empty where it can."""
-    if not rows:
-        return nothing
-    return "" if reference.total else "there are no held-out rows to compare with"
-
-
-def _labels(look: Look, cohort: Matured) -> Iterator[Measure]:
-    """What is wrong with the labels."""
+def _labels(evidence: Evidence) -> Iterator[Measure]:
+    """Whether there are enough, and what is wrong with them."""
+    cohort, total = evidence.cohort, len(evidence.told)
     if cohort.rows:
-        yield judging.covered(round(cohort.outcomes.total), cohort.rows, look.settings)
-    total = len(look.told)
-    lost = served.unknown(look.window.folder, look.endpoint, look.told) if total else []
-    folder = EndpointFolder(look.project.endpoint(look.endpoint)).feedback
-    twice = sorted({thing.subject for thing in disagreeing(folder)})
+        labelled = round(cohort.outcomes.total)
+        yield judging.covered(labelled, cohort.rows, evidence.settings)
     for name, count, what, sample in (
         ("labels_before_prediction", cohort.early, EARLY, []),
-        ("labels_of_no_class", cohort.no_class, "labels are neither 0 nor 1: left out", []),
-        ("labels_of_no_prediction", len(lost), UNKNOWN, lost),
-        ("labels_disagreeing", len(twice), TWICE, twice),
+        ("labels_of_no_class", cohort.no_class, NO_CLASS, []),
+        ("labels_of_no_prediction", len(evidence.unknown), UNKNOWN, evidence.unknown),
+        ("labels_disagreeing", len(evidence.disagreeing), TWICE, evidence.disagreeing),
     ):
-        yield judging.counted(name, count, total, what, tuple(sample[:SAMPLE]))
+        if total:
+            yield judging.counted(name, count, total, what, tuple(sample[:SAMPLE]))
 
 
-def _realised(look: Look, cohort: Matured, reference: Outcomes) -> Iterator[Measure]:
-    known, settings = cohort.outcomes, look.settings
-    nothing = f"no label of {look.model} became due in the window"
-    if cohort.rows:
-        nothing = f"none of {cohort.rows:,} matured predictions has a label"
-    if reason := _unjudged(known.total, nothing, reference):
-        yield from (judging.untold(f"realised_{name}", reason) for name in settings.metrics)
+def _realised(evidence: Evidence) -> Iterator[Measure]:
+    known, settings, metrics = (
+        evidence.cohort.outcomes,
+        evidence.settings,
+        evidence.settings.metrics,
+    )
+    if not known.total:
+        nothing = f"no prediction of {evidence.model} matured in the window"
+        if evidence.cohort.rows:
+            nothing = f"none of {evidence.cohort.rows:,} matured predictions has a label"
+        yield from (judging.untold(f"realised_{name}", nothing) for name in metrics)
         return
-    metrics, threshold = settings.metrics, look.window.threshold
-    truth = realised(known, reference, metrics, threshold, look.generator)
+    reference, threshold = evidence.reference, evidence.threshold
+    truth = realised(known, reference, metrics, threshold, evidence.generator)
     yield from judging.judged("realised", truth, known.total, settings)
     yield judging.rate("realised_positive_rate", known, reference, settings)
     if known.total >= settings.least_rows:
         seen = calibration_error(known, calibrator(reference)(known.score))
         yield judging.calibrated("realised_calibration_error", seen, known.total, None)
-        guess = estimated(known.scores, reference, metrics, threshold, look.generator)
+        guess = estimated(known.scores, reference, metrics, threshold, evidence.generator)
         yield from judging.trusted(guess, truth, known.total, settings)
 
 
-def _retraining(look: Look, cohort: Matured) -> Measure:
-    decision = decide(cohort.outcomes, look.settings)
-    if decision.gain is None or decision.pays is None:
-        return judging.untold("retraining_gain", decision.reason, cohort.outcomes.total)
+def _retraining(evidence: Evidence) -> Measure:
+    known = evidence.cohort.outcomes
+    decision = decide(known, evidence.settings)
+    if decision.gain is None:
+        return judging.untold("retraining_gain", decision.reason, known.total)
     return Measure(
         name="retraining_gain",
         subject="log_loss",
@@ -226,34 +130,35 @@ def _retraining(look: Look, cohort: Matured) -> Measure:
     )
 
 
-def _slices(
-    look: Look, window: Answered, cohort: Matured, reference: Outcomes
-) -> Iterator[Measure]:
+def _slices(evidence: Evidence) -> Iterator[Measure]:
     """Of the first of the metrics, the worst slice first: realised if there are labels."""
-    if cohort.outcomes.total >= look.settings.least_rows:
-        rows = served.with_labels(look.cohort, look.told, look.tolerance).filter(served.KNOWN)
-        parts = {n: served.outcomes_of(part, look.window) for n, part in sliced_rows(rows, look.by)}
-        yield from _judged_slices(look, "realised", parts, cohort.outcomes)
-    elif reference.total and window.scores.rows.sum():
-        rows = look.window.rows().filter(f"{served.USABLE} AND {served.PROBABILITY}")
-        meaning = calibrator(reference)
-        parts = {
-            name: meaning.expected(served.scores_of(part, look.window))
-            for name, part in sliced_rows(rows, look.by)
-        }
-        yield from _judged_slices(look, "estimated", parts, meaning.expected(window.scores))
+    column, settings, threshold = evidence.look.by, evidence.settings, evidence.threshold
+    metric, labelled = settings.metrics[0], evidence.labelled
+    if labelled and evidence.cohort.outcomes.total >= settings.least_rows:
+        rows = sliced_rows(labelled.filter(served.KNOWN), column)
+        known = {name: served.outcomes_of(part, threshold) for name, part in rows}
+        promised = {name: _promised(evidence, metric, one) for name, one in known.items()}
+        measures = realised_slices(metric, column, promised, settings)
+    elif evidence.window.scores.rows.sum():
+        rows = sliced_rows(evidence.answers.filter(served.PROBABILITY), column)
+        scores = {name: served.scores_of(part, threshold) for name, part in rows}
+        expected = {name: _expected(evidence, metric, one) for name, one in scores.items()}
+        measures = estimated_slices(metric, column, expected, settings)
     else:
-        yield judging.untold("worst_slice", "there is nothing to slice", subject=look.by)
-
-
-def _judged_slices(
-    look: Look, how: str, parts: Mapping[str, Outcomes], whole: Outcomes
-) -> Iterator[Measure]:
-    metric, threshold = look.settings.metrics[0], look.window.threshold
-    found: dict[str, tuple[float, Estimate | Undefined]] = {}
-    for name, part in parts.items():
-        one = realised(part, whole, (metric,), threshold, look.generator)
-        found[name] = (part.total, one[metric])
-    measures = judging.sliced(how, metric, look.by, found, look.settings)
-    yield judging.worst_of(measures, look.by)
+        measures = []
+    yield worst_of(measures, column)
     yield from measures
+
+
+def _expected(evidence: Evidence, metric: str, scores: Scores) -> Slice:
+    asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
+    return float(scores.rows.sum()), estimated(scores, *asked)[metric]
+
+
+def _promised(evidence: Evidence, metric: str, known: Outcomes) -> Slice:
+    """What was realised, against what the same scores promised."""
+    asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
+    truth, promise = realised(known, *asked)[metric], _expected(evidence, metric, known.scores)[1]
+    if isinstance(truth, Undefined) or isinstance(promise, Undefined):
+        return known.total, truth if isinstance(truth, Undefined) else promise
+    return known.total, Estimate(truth.value, promise.value, truth.error, promise.error)

@@ -29,8 +29,8 @@ def sliced_rows(
     valued = rows.project(f"*, {value} AS sliced")
     numbers = valued.aggregate(
         "count(DISTINCT sliced), count(sliced), count(TRY_CAST(sliced AS DOUBLE))"
-    ).fetchone()
-    distinct, there, numeric = numbers or (0, 0, 0)
+    ).fetchall()
+    distinct, there, numeric = numbers[0]
     named = _parts(valued) if there == numeric and distinct > FEW else _values(valued)
     cut = valued.project(f"* EXCLUDE sliced, {named} AS slice")
     found = cut.aggregate("slice, count(*) AS n", "slice").order("n DESC, slice").fetchall()
@@ -46,7 +46,7 @@ def _value(rows: duckdb.DuckDBPyRelation, column: str) -> str:
     known = list[str]()
     for place in OBJECTS:
         keys = rows.filter(f"{place} IS NOT NULL").limit(1).project(f"json_keys({place})")
-        names = (keys.fetchone() or ([],))[0]
+        names = [name for (listed,) in keys.fetchall() for name in listed]
         if column in names:
             quoted = column.replace("'", "''")
             return f"{place}->>'{quoted}'"
@@ -61,8 +61,8 @@ def _parts(valued: duckdb.DuckDBPyRelation) -> str:
     """Between quantiles, which are shown as in (3.5, 7]."""
     shares = [part / PARTS for part in range(1, PARTS)]
     number = "TRY_CAST(sliced AS DOUBLE)"
-    row = valued.aggregate(f"quantile_cont({number}, {shares})").fetchone()
-    edges = sorted(set(row[0])) if row else []
+    (row,) = valued.aggregate(f"quantile_cont({number}, {shares})").fetchall()
+    edges = sorted(set(row[0]))
     cases = [f"WHEN {number} <= {edges[0]!r} THEN '(, {edges[0]:.6g}]'"] if edges else []
     for low, high in pairwise(edges):
         cases.append(f"WHEN {number} <= {high!r} THEN '({low:.6g}, {high:.6g}]'")

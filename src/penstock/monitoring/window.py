@@ -39,9 +39,8 @@ class Window:
         """The answers of one model."""
         if not self.logged:
             return self
-        chosen = self.rows.filter(
-            duckdb.ColumnExpression("model") == duckdb.ConstantExpression(model)
-        )
+        named = duckdb.ColumnExpression("model") == duckdb.ConstantExpression(model)
+        chosen = self.rows.filter(named)
         return Window(chosen, True, self.since, self.until, self.source)
 
     def table(self, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
@@ -59,6 +58,25 @@ class Window:
         named = (f"given.{_quoted(name)} AS {_quoted(name)}" for name in shape)
         return given.project(", ".join([*named, PREDICTION]))
 
+    def unreadable(self, columns: Sequence[Column]) -> dict[str, int]:
+        """By column, how many values are there and are no numbers; they are null in `table`."""
+        asked = {}
+        for column in columns:
+            if column.words:
+                continue
+            if self.logged:
+                given = f"json_extract_string(features, {_text(_path(column.name))})"
+            elif column.name in self.rows.columns:
+                given = _quoted(column.name)
+            else:
+                continue
+            number = f"TRY_CAST({given} AS DOUBLE)"
+            asked[column.name] = f"count_if({given} IS NOT NULL AND {number} IS NULL)"
+        if not asked:
+            return {}
+        counts = self.rows.aggregate(", ".join(asked.values())).fetchall()[0]
+        return dict(zip(asked, counts, strict=True))
+
     def _of_table(self, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
         there = set(self.rows.columns)
         wanted = []
@@ -71,11 +89,16 @@ class Window:
 
 
 def window_of_log(
-    project: Project, endpoint: str, since: datetime | None, until: datetime | None
+    project: Project,
+    endpoint: str,
+    since: datetime | None,
+    until: datetime | None,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> Window:
-    """What an endpoint answered and logged."""
+    """What an endpoint answered and logged. A `connection` is for those who join it."""
     selection = Selection(since=since, until=until, endpoint=endpoint)
-    rows = predictions([project.endpoint(endpoint) / "predictions"], selection).filter(ANSWERED)
+    folder = project.endpoint(endpoint) / "predictions"
+    rows = predictions([folder], selection, connection).filter(ANSWERED)
     return Window(rows, True, since, until, f"prediction log of {endpoint}")
 
 
@@ -93,6 +116,11 @@ def window_of_file(file: Path) -> Window:
         ) from error
     logged = {"features", "output", "status", "model", "arrived_at"} <= set(rows.columns)
     return Window(rows.filter(ANSWERED) if logged else rows, logged, None, None, str(file))
+
+
+def _path(name: str) -> str:
+    """Of a member in JSON, as DuckDB writes it."""
+    return "$." + json.dumps(name)
 
 
 def _quoted(name: str) -> str:

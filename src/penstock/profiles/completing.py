@@ -1,4 +1,8 @@
-"""A training set's profile becomes a model's: with what the model answered, and what moves it."""
+"""A model's profile: the rows that it was judged on, what it answered to them, and what moves it.
+
+They are the latest that are known, and were never trained on; a mean over years of training would
+differ from the present by the passing of time alone. Only what has never been seen is told by all.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from penstock.profiles.counting import profile_of
-from penstock.profiles.profile import PREDICTION, Profile, Scores
+from penstock.profiles.profile import PREDICTION, Column, Profile, Scores
 from penstock.stats.outcomes_by_score import condensed, counted
 
 
 def completed(
-    profile: Profile,
+    learned: Profile,
+    judged: Profile,
     probability: NDArray[np.float64],
     label: NDArray[np.int8],
     *,
@@ -22,23 +27,44 @@ def completed(
     importance: Mapping[str, float],
     model: str,
 ) -> Profile:
-    """With a model's held-out answers, shape (n,), and what came true of them.
+    """Of a training set, the rows of it that a model was judged on, and its answers to them.
 
-    `importance` is by feature; `model` is a digest.
+    Answers and labels have shape (n,), as the rows that were judged; `importance` is by feature;
+    `model` is a digest.
     """
     answers = profile_of(pa.table({PREDICTION: probability}), [PREDICTION])
     columns = tuple(
-        column.model_copy(update={"importance": _rounded(importance.get(column.name))})
-        for column in profile.columns
+        with_all_seen(column, learned.column(column.name)).model_copy(
+            update={"importance": _rounded(importance.get(column.name))}
+        )
+        for column in judged.columns
     )
-    return profile.model_copy(
+    return judged.model_copy(
         update={
             "columns": columns,
+            "training_set": learned.training_set,
             "prediction": answers.columns[0],
             "scores": _scores(probability, label, threshold),
             "model": model,
         }
     )
+
+
+def with_all_seen(judged: Column, learned: Column | None) -> Column:
+    """The rows of one column, with the range and the categories of another added."""
+    if learned is None:
+        return judged
+    numbers, words = judged.numbers, judged.words
+    if numbers and learned.numbers:
+        ends = (numbers.least, numbers.greatest, learned.numbers.least, learned.numbers.greatest)
+        there = [end for end in ends if end is not None]
+        numbers = numbers.model_copy(
+            update={"least": min(there, default=None), "greatest": max(there, default=None)}
+        )
+    if words and learned.words and not words.buckets:
+        seen = dict.fromkeys(learned.words.counts, 0) | words.counts
+        words = words.model_copy(update={"counts": dict(sorted(seen.items()))})
+    return judged.model_copy(update={"numbers": numbers, "words": words})
 
 
 def _rounded(share: float | None) -> float | None:

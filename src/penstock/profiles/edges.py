@@ -1,4 +1,4 @@
-"""Where the bins of a column of numbers lie: at its quantiles, many values alike in one of their own.
+"""Where the bins of a column of numbers lie: at quantiles; a value of many rows has one alone.
 
 At most `BINS` bins of equal share, and two narrow ones at the ends, so that the distance between
 two distributions that is read from the bins (Kolmogorov-Smirnov) is at most 1/BINS below the true

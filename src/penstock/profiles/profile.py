@@ -40,7 +40,7 @@ class Words(Part):
 
 
 class Column(Part):
-    """A feature, or the predictions. Either `numbers` or `words`; neither: it cannot be profiled."""
+    """A feature, or the predictions. With neither `numbers` nor `words` it is not profiled."""
 
     name: str
     type: str  # as Arrow prints it

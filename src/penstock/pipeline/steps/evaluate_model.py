@@ -74,7 +74,8 @@ def evaluate_model(
 def _profile(
     context: StepContext, features: FeatureSet, holdout: TrainingSet, judged: Judged
 ) -> Profile:
-    """What the model learned from, what moves it, and what it answered to what came true."""
+    """What the model was judged on, what moves it, and what it answered to what came true."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from penstock.gates.importance import importance
@@ -87,8 +88,10 @@ def _profile(
     learned = kept_profile(project, features.profile) or profile_of(
         pq.read_table(project.absolute(features.path), columns=names), names, features.digest
     )
+    rows = pa.Table.from_pandas(holdout.X, preserve_index=False)
     profile = completed(
         learned,
+        profile_of(rows, rows.column_names),
         judged.probability,
         holdout.y.to_numpy(),
         threshold=project.settings.training.threshold,
