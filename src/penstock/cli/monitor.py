@@ -39,6 +39,14 @@ def performance(options: argparse.Namespace) -> int:
     return look_at(["performance"], options)
 
 
+def skew(options: argparse.Namespace) -> int:
+    return look_at(["skew"], options)
+
+
+def freshness(options: argparse.Namespace) -> int:
+    return look_at(["freshness"], options)
+
+
 def all_kinds(options: argparse.Namespace) -> int:
     from penstock.monitoring.looking import KINDS
 

@@ -16,6 +16,7 @@ from penstock.stats.outcomes_by_score import Outcomes
 from penstock.stats.performance_estimation import Estimate
 from penstock.stats.proportions import wilson
 
+MOVED = 0.1  # of a rate, that matters
 ALPHA = 0.05  # of false alarms, over all that is judged together
 
 
@@ -182,7 +183,7 @@ def rate(
     (low, high), before = wilson(sample.rate * sample.total, sample.total), reference.rate
     error = math.sqrt(sum(one.rate * (1 - one.rate) / one.total for one in (sample, reference)))
     apart = abs(sample.rate - before) > quantile(1 - ALPHA / 2) * error
-    moved = apart and abs(sample.rate - before) > settings.margin * before
+    moved = apart and abs(sample.rate - before) > MOVED * before
     return Measure(
         name=name,
         subject="",

@@ -11,11 +11,13 @@ from sqlalchemy import Engine
 
 from penstock.errors import PenstockError
 from penstock.monitoring.drift import drift_of, drifted_share
+from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
 from penstock.monitoring.performance import performance
 from penstock.monitoring.quality import failing, quality_of
 from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
+from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.counting import counted
@@ -129,6 +131,8 @@ KINDS: Mapping[str, Callable[[Look], Report]] = {
     "features": features,
     "predictions": predictions,
     "performance": performance,
+    "skew": skewed,
+    "freshness": fresh,
 }
 
 
