@@ -7,7 +7,18 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from penstock.setting_types import LongSpan, Section
+from penstock.setting_types import LongSpan, Ratio, Section, Span, Words
+
+
+class PerformanceSettings(Section):
+    """When a model has become worse, and when another one is worth its trouble."""
+
+    metrics: Words = ("auc_roc", "accuracy", "precision", "recall", "f1", "log_loss")
+    margin: Ratio = 0.05  # of its held-out value: by so much a metric may get worse
+    horizon: Span | None = None  # until a label is known; unset: [training] gap
+    coverage: Ratio = 0.5  # share of the matured predictions whose label should be there
+    least_rows: int = Field(default=100, ge=10)  # of which a metric is told
+    retraining_gain: Ratio = 0.003  # share of the log-loss that makes a new model worth training
 
 
 class MonitoringSettings(Section):
@@ -30,6 +41,7 @@ class MonitoringSettings(Section):
     # Drift counts once it is there in `k` of the last `n` windows, which do not overlap.
     k: int = Field(default=2, ge=1)
     n: int = Field(default=3, ge=1)
+    performance: PerformanceSettings = PerformanceSettings()
 
     @model_validator(mode="after")
     def _windows(self) -> Self:

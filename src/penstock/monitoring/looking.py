@@ -11,10 +11,13 @@ from sqlalchemy import Engine
 
 from penstock.errors import PenstockError
 from penstock.monitoring.drift import drift_of, drifted_share
+from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
+from penstock.monitoring.performance import performance
 from penstock.monitoring.quality import failing, quality_of
 from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
+from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.counting import counted
@@ -34,6 +37,7 @@ class Look:
     window: Window
     now: datetime  # UTC
     regular: bool = False  # one of a row of looks: kept, and drift counts in k of n windows
+    by: str = ""  # a column that performance is sliced by
 
     @property
     def settings(self) -> MonitoringSettings:
@@ -134,6 +138,9 @@ KINDS: Mapping[str, Callable[[Look], Report]] = {
     "data": data,
     "features": features,
     "predictions": predictions,
+    "performance": performance,
+    "skew": skewed,
+    "freshness": fresh,
 }
 
 

@@ -105,11 +105,16 @@ class Window:
 
 
 def window_of_log(
-    project: Project, endpoint: str, since: datetime | None, until: datetime | None
+    project: Project,
+    endpoint: str,
+    since: datetime | None,
+    until: datetime | None,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> Window:
-    """What an endpoint answered and logged."""
+    """What an endpoint answered and logged. A `connection` is for those who join it."""
     selection = Selection(since=since, until=until, endpoint=endpoint)
-    rows = predictions([project.endpoint(endpoint) / "predictions"], selection).filter(ANSWERED)
+    folder = project.endpoint(endpoint) / "predictions"
+    rows = predictions([folder], selection, connection).filter(ANSWERED)
     return Window(rows, True, since, until, f"prediction log of {endpoint}")
 
 

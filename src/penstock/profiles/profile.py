@@ -57,11 +57,12 @@ class Column(Part):
 
 
 class Scores(Part):
-    """Held-out answers of a model and what came true, by the bins of `stats.score_bins`."""
+    """Held-out answers of a model and what came true: groups of neighbouring scores, ascending."""
 
-    rows: dict[int, int]
-    positives: dict[int, int]
-    threshold: float  # from which on the answer is yes
+    score: tuple[float, ...]  # the mean of each group
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+    threshold: float  # from which on the answer is yes; no group has answers of both kinds
 
 
 class Profile(Part):
