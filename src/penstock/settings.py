@@ -206,12 +206,12 @@ class PipelineSettings(Section):
     @field_validator("airflow_url")
     @classmethod
     def _is_a_server(cls, value: str) -> str:
-        if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
-            raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
         if "@" in value:
             raise ValueError(
-                "the URL holds a password: give it in PENSTOCK_PIPELINE_AIRFLOW_PASSWORD"
+                "the URL names a user: give airflow_user, and the password as a secret"
             )
+        if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
+            raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
         return value.rstrip("/")
 
 

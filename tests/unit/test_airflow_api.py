@@ -145,3 +145,12 @@ def test_whoever_is_second_with_a_key_gets_the_run_of_the_first(
     with server(Quicker()) as (url, _):
         run = start_run(opened(make_project, monkeypatch, url), "drift", key="key")
     assert (run.id, run.state, run.new) == ("penstock__key", "queued", False)
+
+
+@pytest.mark.parametrize("url", ["airflow:8080", "ftp://airflow", "https://ann:pass@airflow"])
+def test_an_address_that_is_none_is_refused_and_no_password_told(
+    make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    with pytest.raises(SettingsError, match="airflow_url") as raised:
+        opened(make_project, monkeypatch, url)
+    assert "pass@" not in raised.value.message

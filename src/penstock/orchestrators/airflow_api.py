@@ -29,7 +29,7 @@ from penstock.project import Project
 from penstock.records import digest_of
 
 TIMEOUT = 30.0  # seconds that one answer may take
-LONGEST_KEY, LONGEST_NOTE = 120, 1_000  # characters
+LONGEST_KEY, LONGEST_REASON = 120, 500  # characters; of a reason, what the DAG's params allow
 UNDER_WAY = (("state", "queued"), ("state", "running"), ("limit", "1"))
 
 
@@ -70,8 +70,8 @@ def start_run(
         "logical_date": now.isoformat(),  # Airflow wants no two runs with the same
         "data_interval_start": moment or now.isoformat(),
         "data_interval_end": moment or now.isoformat(),
-        "conf": {**(conf or {}), "reason": reason},
-        "note": reason[:LONGEST_NOTE],
+        "conf": {**(conf or {}), "reason": reason[:LONGEST_REASON]},
+        "note": reason[:LONGEST_REASON],
     }
     try:
         return replace(server.described(server.ask(server.runs, body)), new=True)

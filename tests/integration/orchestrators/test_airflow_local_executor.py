@@ -20,7 +20,11 @@ from local_airflow import BIN
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
 from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
+from penstock.orchestrators.task import Task, run_task
 from penstock.project import Project
+from penstock.state.cache import StepCache
+from penstock.state.database import open_database
+from penstock.state.runs import Runs
 
 # The first test waits for a whole deployment and its run, on a machine that may be busy.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -130,6 +134,23 @@ def test_the_run_saw_the_moment_that_was_asked_for(airflow: Airflow, triggered: 
 
 def test_no_step_was_done_twice_in_effect(airflow: Airflow, triggered: Triggered) -> None:
     assert effects(airflow, triggered.run.id) == ONCE
+
+
+def test_a_registration_that_only_the_ledger_knows_of_is_not_done_again(
+    airflow: Airflow, triggered: Triggered
+) -> None:
+    """As when the process is killed between the ledger and its last write."""
+    project = airflow.opened()
+    database = open_database(project)
+    StepCache(database).forget("register_model")
+    run = Runs(database).get(triggered.run.id)
+    assert run is not None
+    records = {step.step: step.record for step in run.steps}
+    before = ("extract_data", "validate_data", "feature_engineering", "train_model")
+    needed = {name: records[name] for name in (*before, "evaluate_model")}
+    task = Task("register_model", run.id, AS_OF, 2, last_attempt=True, orchestrator="airflow")
+    assert run_task(project, task, needed) == records["register_model"]
+    assert effects(airflow, run.id) == ONCE
 
 
 def test_a_gate_that_says_no_fails_its_task_at_once_and_what_is_behind_it(
