@@ -23,6 +23,7 @@ from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
+from penstock.state.cache import StepCache
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
@@ -35,6 +36,8 @@ class Task:
     attempt: int  # from 1
     last_attempt: bool  # no retry will follow, whatever happens
     orchestrator: str
+    until: str = ""  # the last step of the run; empty: the plan's last
+    rerun: bool = False  # the step runs anew, whatever is cached
 
 
 def run_task(
@@ -48,6 +51,8 @@ def run_task(
     run = RunIdentity(task.run_id, task.as_of, asked=True)
     recording = Recording.begin(project, database, run, task.orchestrator)
     work = _Work(plan, project, database, run, recording, task)
+    if task.rerun and task.attempt == 1:  # what an attempt has finished, the next one may find
+        StepCache(database).forget(plan.step(task.step).name)
     try:
         record = to_json(work.do(records))
     finally:
@@ -172,5 +177,5 @@ class _Work:
         done = {step.step for step in steps if step.status in {"succeeded", "cached"}}
         if failed:
             self.recording.finish("failed", from_dict(failed.error) if failed.error else None)
-        elif done >= {step.name for step in self.plan.steps}:
+        elif done >= {step.name for step in self.plan.until(self.task.until)}:
             self.recording.finish("succeeded")

@@ -153,6 +153,14 @@ class Plan:
         """The names of all steps that rest on this one."""
         return {s.name for s in self.steps if name in {u.name for u in self.upstream(s)}}
 
+    def until(self, name: str | None) -> tuple[Step, ...]:
+        """The steps that a run up to this one takes; all of them without a name."""
+        if not name:
+            return self.steps
+        last = self.step(name)
+        names = {last.name} | {step.name for step in self.upstream(last)}
+        return tuple(step for step in self.steps if step.name in names)
+
     def sources(self, step: Step) -> dict[str, str]:
         """For each kind of record the step takes, the step that makes it."""
         makers: dict[str, str] = {}
