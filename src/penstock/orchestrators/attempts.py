@@ -42,7 +42,7 @@ class Attempts:
         job = self._start(prepared, records, log)
         for following in upcoming:
             self._prepare_for(following)
-        alarm = _Alarm(job, limits.timeouts.get(step.name, limits.timeout))
+        alarm = _Alarm(job, limits.timeouts.get(step.family, limits.timeout))
         try:
             result = self._listen(job, step.name)
         finally:

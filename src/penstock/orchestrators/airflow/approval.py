@@ -85,7 +85,7 @@ class ApprovalOperator(PenstockSensor):
 def _told(about: Mapping[str, Any], answer: Answer) -> str:
     model, target = about["model"], about["target"]
     return (
-        f"**{model}** (digest `{about['digest'][:12]}`) passed its integration tests in staging.\n\n"
+        f"**{model}**, digest `{about['digest'][:12]}`, has passed its tests in staging.\n\n"
         f"Missing: {answer.reason}.\n\n"
         "An approval is signed with your own key, so it is given where that is:\n\n"
         f"    penstock models approve {model} --for {target} --meaning '…'\n\n"

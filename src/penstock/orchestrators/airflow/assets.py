@@ -67,11 +67,14 @@ def ends_of(asset: Asset | None) -> dict[str, Any]:
     return {"inlets": [asset], "outlets": [AssetAlias(name=f"{asset.uri}#new")]}
 
 
-def tell(context: Any, record: Mapping[str, Any]) -> None:
-    """Updates the asset of the present task, unless its last event told the same."""
+def tell(context: Any, *records: Mapping[str, Any] | None) -> None:
+    """Updates the asset of the present task with the first record that one is told of, unless the
+    asset's last event told the same.
+    """
     asset = next((one for one in context["inlets"] if isinstance(one, Asset)), None)
     alias = next((one for one in context["outlets"] if isinstance(one, AssetAlias)), None)
-    if asset is None or alias is None:
+    record = next((one for one in records if one and one["kind"] in TOLD), None)
+    if asset is None or alias is None or record is None:
         return
     extra = {name: record[name] for name in TOLD[record["kind"]]}
     before = list(context["inlet_events"][asset].ascending(False).limit(1))

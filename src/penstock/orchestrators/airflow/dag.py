@@ -20,8 +20,8 @@ from penstock.errors import ProjectError
 from penstock.orchestrators.airflow.asked import params_of
 from penstock.orchestrators.airflow.assets import asset_of, ends_of
 from penstock.orchestrators.airflow.frame import opened_by, shared_by
-from penstock.orchestrators.airflow.operators import PenstockStepOperator, task_of
-from penstock.pipeline.plan import Plan, Step, plan_of
+from penstock.orchestrators.airflow.operators import PenstockStepOperator
+from penstock.pipeline.plan import Plan, Step, family_of, plan_of
 from penstock.project import SETTINGS_FILE, Project, open_project
 
 # The task groups, in order, and the steps of the standard plan in each.
@@ -75,7 +75,7 @@ def _root_of(file: Path) -> Path:
 
 def _require_known(project: Project, plan: Plan) -> None:
     """A pool or a timeout of a step that is not there would be silently without effect."""
-    known = {task_of(step.name) for step in plan.steps}
+    known = {step.family for step in plan.steps}
     named = {
         "[pipeline] timeouts": project.settings.pipeline.timeouts,
         "[airflow] pools": project.settings.airflow.pools,
@@ -85,7 +85,7 @@ def _require_known(project: Project, plan: Plan) -> None:
             if name not in known:
                 raise ProjectError(
                     f"{where} names {name!r}, which is no step",
-                    hint=f"the steps are: {', '.join(task_of(step.name) for step in plan.steps)}",
+                    hint=f"the steps are: {', '.join(step.family for step in plan.steps)}",
                 )
 
 
@@ -121,13 +121,13 @@ def _add_steps(dag: DAG, project: Project, plan: Plan) -> None:
     made = {name: TaskGroup(name, dag=dag, prefix_group_id=False) for name in GROUPS}
     tasks: dict[str, Any] = {}
     for step in plan.steps:
-        if (name := task_of(step.name)) not in tasks:
+        if (name := step.family) not in tasks:
             group = made[places[step.name]]
             tasks[name] = _task(dag, group, project, plan, step)
     for step in plan.steps:
         for name in step.after:
-            if tasks[task_of(step.name)] not in tasks[task_of(name)].downstream_list:
-                tasks[task_of(name)] >> tasks[task_of(step.name)]
+            if tasks[step.family] not in tasks[family_of(name)].downstream_list:
+                tasks[family_of(name)] >> tasks[step.family]
 
 
 def _groups(plan: Plan) -> Mapping[str, str]:
@@ -141,7 +141,7 @@ def _groups(plan: Plan) -> Mapping[str, str]:
 
 
 def _task(dag: DAG, group: TaskGroup, project: Project, plan: Plan, step: Step) -> Any:
-    limits, name = project.settings.pipeline, task_of(step.name)
+    limits, name = project.settings.pipeline, step.family
     arguments: dict[str, Any] = {
         "task_id": name,
         "dag": dag,
@@ -155,7 +155,7 @@ def _task(dag: DAG, group: TaskGroup, project: Project, plan: Plan, step: Step) 
     }
     if name == step.name:
         return PenstockStepOperator(**arguments)
-    items = [other.name for other in plan.steps if task_of(other.name) == name]
+    items = [other.name for other in plan.steps if other.family == name]
     mapped = PenstockStepOperator.partial(**arguments, map_index_template="{{ task.step }}")
     return mapped.expand(step=items)
 

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import (
 from penstock.errors import PenstockError
 from penstock.orchestrators.airflow.asked import Asked
 from penstock.orchestrators.airflow.assets import tell
+from penstock.pipeline.plan import family_of
 from penstock.project import open_project
 
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
@@ -66,8 +67,9 @@ class PenstockStepOperator(BaseOperator):
         )
         with failing_once(), _quiet_tools():
             project = open_project(Path(self.project), self.environment)
-            record = run_task(project, task, _records(instance, self.needs))
-        tell(context, record)
+            records = _records(instance, self.needs)
+            record = run_task(project, task, records)
+        tell(context, record, *records.values())
         return record
 
     def on_kill(self) -> None:
@@ -76,11 +78,6 @@ class PenstockStepOperator(BaseOperator):
         """
         if not isinstance(sys.exception(), AirflowTaskTimeout):
             raise SystemExit(TERMINATED)
-
-
-def task_of(step: str) -> str:
-    """The task that runs a step: those of a mapped one, NAME.ITEM, share theirs."""
-    return step.partition(".")[0]
 
 
 @contextlib.contextmanager
@@ -97,8 +94,8 @@ def _records(instance: Any, needs: Collection[str]) -> Records:
     """What the steps before have left, each in the XCom of its task."""
     found: Records = {}
     for step in needs:
-        left = instance.xcom_pull(task_ids=task_of(step))
-        if task_of(step) != step:  # one of a mapped step, whose records say which they are
+        left = instance.xcom_pull(task_ids=family_of(step))
+        if family_of(step) != step:  # one of a mapped step, whose records say which they are
             left = next((one for one in left or () if one and one.get("step") == step), None)
         found[step] = left
     return found
