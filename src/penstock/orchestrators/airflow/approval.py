@@ -49,6 +49,7 @@ class ApprovalOperator(PenstockSensor):
             options=[LOOK, STOP],
             subject=f"{about['model']} waits for approval for {about['target']}",
             body=_told(about, self.looked(about)),
+            params={},
         )
         super().defer_until(context, about, end)
 
