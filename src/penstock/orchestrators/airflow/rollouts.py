@@ -26,11 +26,10 @@ class ChooseVersion(BaseOperator):
         self.environment = environment
 
     def execute(self, context: Any) -> dict[str, str]:
+        if not (asked := context["params"].get("model")):
+            return _latest_told(context)
         from penstock.rollout.candidate import version_of
 
-        asked = context["params"].get("model") or _latest_told(context)
-        if not asked:
-            raise AirflowFailException("no version is named: start the run with the param `model`")
         with failing_once():
             found = version_of(open_project(Path(self.project), self.environment), asked)
         return {"model": found.label, "digest": found.digest}
@@ -83,8 +82,10 @@ class RolloutOperator(PenstockSensor):
         return begun.state.id
 
 
-def _latest_told(context: Any) -> str:
-    """The model that the latest of the triggering events is about."""
+def _latest_told(context: Any) -> dict[str, str]:
+    """What the latest of the triggering events is about."""
     events = [one for told in context["triggering_asset_events"].values() for one in told]
     latest = max(events, key=lambda one: one.timestamp, default=None)
-    return str(latest.extra.get("model", "")) if latest else ""
+    if latest is None or not {"model", "digest"} <= set(latest.extra):
+        raise AirflowFailException("no version is named: start the run with the param `model`")
+    return {name: str(latest.extra[name]) for name in ("model", "digest")}
