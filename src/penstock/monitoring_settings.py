@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from pydantic import Field
 
@@ -14,6 +17,27 @@ class MonitoringSettings(Section):
 
     every: LongSpan = timedelta(hours=1)  # between two looks
     window: LongSpan = timedelta(days=1)  # of predictions that one look compares
+    min_rows: int = Field(default=100, ge=20)  # in a window; fewer say nothing
+    # What is more than chance: of all that is reported, at most this share is false.
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+    # What is large enough to matter. Drift is what is both.
+    distance: float = Field(default=0.1, ge=0)  # of numbers, in the reference's deviations
+    moved: float = Field(default=0.1, ge=0, le=1)  # share of rows that lie elsewhere
+    psi: float = Field(default=0.1, ge=0)  # of categories
+    null_change: float = Field(default=0.05, ge=0, le=1)  # of the share of nulls
+    unseen_share: float = Field(default=0.01, ge=0, le=1)  # rows of categories never seen before
+    range_share: float = Field(default=0.01, ge=0, le=1)  # rows below or above all seen before
+    drifted_share: float = Field(default=0.3, gt=0, le=1)  # of importance that makes it the whole
+    keep: LongSpan = timedelta(days=90)  # reports; older ones are deleted
+    # Drift counts once it is there in `k` of the last `n` windows, which do not overlap.
+    k: int = Field(default=2, ge=1)
+    n: int = Field(default=3, ge=1)
+
+    @model_validator(mode="after")
+    def _windows(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"k = {self.k} of n = {self.n} windows can never be")
+        return self
 
 
 class AlertRule(Section):

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0005"  # the newest migration
+REVISION = "0006"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -286,6 +286,19 @@ lineage_edges = Table(
     Column("parent", String(256), primary_key=True),
     Column("relation", String(32), primary_key=True),  # made from, made by, judges
     Index("lineage_edges_parent", "parent", "child"),
+)
+
+# What looks at models said: of a feature that drifts it is asked in how many windows it did.
+monitor_reports = Table(
+    "monitor_reports",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # data, features, predictions, …
+    Column("model", String(256), primary_key=True),  # name@version
+    Column("endpoint", String(64), primary_key=True),
+    Column("made_at", UtcDateTime, primary_key=True),
+    Column("since", UtcDateTime),  # the window; null: all there was
+    Column("until", UtcDateTime),  # exclusive
+    Column("document", JSON, nullable=False),  # the whole report
 )
 
 
