@@ -279,6 +279,7 @@ def test_of_its_list_an_item_s_step_rests_on_its_item_alone(
         ("[a.b]", "'a.b', which cannot be part of a step's name"),
         ("[true]", "True, which cannot"),
         ("[1.5]", "1.5, which cannot"),
+        (f"[{'x' * 57}]", "xx', which cannot"),
     ],
 )
 def test_a_list_that_cannot_be_mapped_is_refused(

@@ -16,7 +16,8 @@ from penstock.project import Project
 if TYPE_CHECKING:
     from penstock.pipeline.plan import Step
 
-ITEM = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what may stand in the name of a task and of a file
+LONGEST = 64  # the name of a step, in the tables of runs
+ITEM = re.compile(r"[A-Za-z0-9_-]+")  # what may stand in the name of a task and of a file
 
 
 def spread(steps: Sequence[Step], project: Project) -> tuple[Step, ...]:
@@ -48,10 +49,11 @@ def _require_items(step: Step, items: Any, project: Project) -> None:
         )
     for item in items:
         fit = isinstance(item, str) or (isinstance(item, int) and not isinstance(item, bool))
-        if not fit or not ITEM.fullmatch(str(item)):
+        if not fit or not ITEM.fullmatch(str(item)) or len(f"{step.name}.{item}") > LONGEST:
             raise ProjectError(
                 f"{where} holds {item!r}, which cannot be part of a step's name",
-                hint="write words of letters, digits, - and _, or whole numbers",
+                hint="write words of letters, digits, - and _, or whole numbers; a name and its "
+                f"item have {LONGEST} signs at most",
             )
     said = [str(item) for item in items]
     if twice := sorted({item for item in said if said.count(item) > 1}):

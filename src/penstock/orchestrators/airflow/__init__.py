@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         PenstockStepOperator as PenstockStepOperator,
     )
     from penstock.orchestrators.airflow.rollouts import RolloutOperator as RolloutOperator
+    from penstock.orchestrators.airflow.sensors import DriftSensor as DriftSensor
     from penstock.orchestrators.airflow.sensors import RolloutSensor as RolloutSensor
 
 MODULES = {
     "ApprovalOperator": "approval",
+    "DriftSensor": "sensors",
     "PenstockNotifier": "notifier",
     "PenstockStepOperator": "operators",
     "RolloutOperator": "rollouts",

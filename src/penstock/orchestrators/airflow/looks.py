@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from penstock.orchestrators.airflow.waiting import (
     Answer,
     on_approval,
+    on_reports,
     on_rollout,
     on_turn,
 )
@@ -58,8 +59,24 @@ def turn(project: Project, about: About) -> Answer:
     return on_turn(live, champion, about["digest"])
 
 
+def reports(project: Project, about: About) -> Answer:
+    """`about`: the kinds of report, the endpoint, and since when (ISO 8601) one counts."""
+    from penstock.monitoring.history import report_from
+    from penstock.state.monitor_reports import read
+
+    engine = open_database(project)
+    kept = [
+        one
+        for kind in about["kinds"]
+        for one in read(engine, kind=kind, endpoint=about["endpoint"], limit=1)
+    ]
+    since = datetime.fromisoformat(about["since"])
+    return on_reports([report_from(one.document) for one in kept], since)
+
+
 LOOKS: dict[str, Callable[[Project, About], Answer]] = {
     "approval": approval,
+    "reports": reports,
     "rollout": rollout,
     "turn": turn,
 }

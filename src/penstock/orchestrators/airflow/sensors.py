@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from penstock.orchestrators.airflow.assets import tell
 from penstock.orchestrators.airflow.looks import look
 from penstock.orchestrators.airflow.waiting import PROMOTED, Answer
+from penstock.project import PRODUCTION
 
 
 class PenstockSensor(BaseSensorOperator):
@@ -112,3 +113,31 @@ class RolloutSensor(PenstockSensor):
         if done["outcome"] == PROMOTED:
             tell(context, {"kind": "Rollout", **done})
         return done
+
+
+class DriftSensor(PenstockSensor):
+    """Waits until monitoring has found something at an endpoint. Its XCom is what it found.
+
+    It goes by the newest report of each kind that is no older than `within`. A look that had too
+    little to go by is waited for, as none at all is.
+    """
+
+    waits_for = "reports"
+    template_fields = ("endpoint",)
+
+    def __init__(
+        self,
+        *,
+        endpoint: str = PRODUCTION,
+        kinds: Collection[str] = ("features", "predictions"),
+        within: timedelta = timedelta(days=1),
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.endpoint = endpoint
+        self.kinds = list(kinds)
+        self.within = within
+
+    def about(self, context: Any) -> dict[str, Any]:
+        since = datetime.now(UTC) - self.within
+        return {"kinds": self.kinds, "endpoint": self.endpoint, "since": since.isoformat()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from penstock.approvals.decision import Decision
+from penstock.monitoring.report import Report, Verdict
 from penstock.rollout.events import Outcome
 from penstock.rollout.states import Rollout
 
@@ -49,6 +51,27 @@ def on_rollout(state: Rollout) -> Answer:
         return Answer("go" if state.outcome in SOUND else "stop", said, facts)
     why = state.held.reason if state.held else state.reason
     return Answer("wait", f"{state.id}: {state.status}{f' ({why})' if why else ''}")
+
+
+def on_reports(newest: Sequence[Report], since: datetime) -> Answer:
+    """The newest report of each kind; those made before `since` are too old to go by."""
+    fresh = [one for one in newest if one.made_at >= since]
+    found = [(one, measure) for one in fresh for measure in one.found]
+    if found:
+        told = [f"{m.name} {m.subject}".strip() + f": {m.reason}" for _, m in found]
+        names = sorted({one.model for one, _ in found})
+        return Answer("go", "; ".join(told), {"models": names, "found": told})
+    if not fresh:
+        return Answer("wait", f"nobody has looked since {since:%Y-%m-%d %H:%M} UTC")
+    return Answer("wait", "; ".join(_quiet(one) for one in fresh))
+
+
+def _quiet(report: Report) -> str:
+    """What one without a finding says: a look that could not tell is no good news."""
+    untold = [m for m in report.measures if m.verdict is not Verdict.FINE]
+    if untold:
+        return f"{report.kind} of {report.model}: {untold[0].verdict}, {untold[0].reason}"
+    return f"{report.kind} of {report.model}: nothing found in {report.rows:,} rows"
 
 
 def on_turn(live: Sequence[Rollout], champion: str, digest: str) -> Answer:
