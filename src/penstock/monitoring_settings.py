@@ -7,8 +7,6 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pydantic import Field
-
 from penstock.setting_types import LongSpan, Section, Words
 
 

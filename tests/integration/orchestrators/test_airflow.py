@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message
+from mailboxes import Mailbox, running
 from openlineage_schemas import faults
 
 pytestmark = pytest.mark.slow
@@ -118,27 +116,10 @@ class Airflow:
         path.write_text(text.replace(old, new))
 
 
-class Mailbox(Message):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails: list[Any] = []
-
-    def handle_message(self, message: Any) -> None:
-        self.mails.append(message)
-
-
 @pytest.fixture(scope="module")
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    """A mail server on a free port."""
-    box = Mailbox()
-    # Not port 0: aiosmtpd 1.4 tries the port it was given, not the one it got, to see if it is up.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
+def mailbox() -> Iterator[Mailbox]:
+    with running() as box:
+        yield box
 
 
 @pytest.fixture(scope="session")
@@ -154,11 +135,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def airflow(
-    home: Path, tmp_path_factory: pytest.TempPathFactory, mailbox: tuple[Mailbox, int]
+    home: Path, tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox
 ) -> Iterator[Airflow]:
     """With the blank project in it, small enough for a test, and with a step of its own."""
     folder = tmp_path_factory.mktemp("projects")
-    it = Airflow(home, folder / "shop", mailbox[1])
+    it = Airflow(home, folder / "shop", mailbox.port)
     made = it.run(BIN / "penstock", "init", folder / "shop", "--template", "blank")
     assert made.returncode == 0, made.stderr
     it.edit("params.yaml", "rows: 3000", "rows: 800")
@@ -318,10 +299,8 @@ def test_a_failure_that_may_pass_is_tried_again(nightly: Run) -> None:
     assert nightly.run["steps"]["count_rows"]["attempts"] == 2
 
 
-def test_a_retry_that_helped_is_no_reason_to_call_anybody(
-    nightly: Run, mailbox: tuple[Mailbox, int]
-) -> None:
-    subjects = [mail["subject"] for mail in mailbox[0].mails]
+def test_a_retry_that_helped_is_no_reason_to_call_anybody(nightly: Run, mailbox: Mailbox) -> None:
+    subjects = [mail["subject"] for mail in mailbox.mails]
     assert not any("count_rows" in subject for subject in subjects)
     assert "[shop] shop@1 waits for approval" in subjects
 
@@ -344,12 +323,10 @@ def test_a_failed_run_is_recorded_with_the_reason(refused: Run) -> None:
     assert refused.run["steps"]["evaluate_model"]["record"]["kind"] == "ModelReport"
 
 
-def test_the_team_hears_of_a_failure_once(
-    airflow: Airflow, refused: Run, mailbox: tuple[Mailbox, int]
-) -> None:
+def test_the_team_hears_of_a_failure_once(airflow: Airflow, refused: Run, mailbox: Mailbox) -> None:
     notices = (airflow.project / ".penstock" / "notices.log").read_text()
     assert notices.count("[shop] evaluate_model failed") == 1
-    mails = [m for m in mailbox[0].mails if m["subject"] == "[shop] evaluate_model failed"]
+    mails = [m for m in mailbox.mails if m["subject"] == "[shop] evaluate_model failed"]
     assert len(mails) == 1
     assert "expected >= 0.9999" in mails[0].get_payload(decode=True).decode()
 

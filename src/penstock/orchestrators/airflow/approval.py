@@ -6,7 +6,6 @@ waiting or looks again; it approves nothing, for an approval is a statement that
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +55,6 @@ class ApprovalOperator(PenstockSensor):
     def resume(self, context: Any, event: dict[str, Any], about: dict[str, Any], end: str) -> Any:
         """Called by the trigger, or by a click on Airflow's screen."""
         if "chosen_options" not in event:
-            _close_screen(context)
             return super().resume(context, event, about, end)
         who = (event.get("responded_by_user") or {}).get("name", "somebody")
         if STOP in event["chosen_options"]:
@@ -90,15 +88,6 @@ def _told(about: Mapping[str, Any], answer: Answer) -> str:
         f"Missing: {answer.reason}.\n\n"
         "An approval is signed with your own key, so it is given where that is:\n\n"
         f"    penstock models approve {model} --for {target} --meaning '…'\n\n"
-        f"    penstock models card {model}\n\n"
+        f"    penstock compliance card {model}\n\n"
         f"This task goes on by itself then; *{LOOK}* makes it look at once, *{STOP}* ends it.\n"
     )
-
-
-def _close_screen(context: Any) -> None:
-    """It went on by itself: the screen asks for nothing any more."""
-    from airflow.sdk.exceptions import AirflowRuntimeError
-    from airflow.sdk.execution_time.hitl import update_hitl_detail_response
-
-    with contextlib.suppress(AirflowRuntimeError):  # somebody clicked in the same moment
-        update_hitl_detail_response(context["ti"].id, [LOOK], {})

@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Param
 from penstock.orchestrators.airflow.approval import ApprovalOperator
 from penstock.orchestrators.airflow.assets import champion_asset, endpoint_asset, ends_of
 from penstock.orchestrators.airflow.frame import opened_by, shared_by
+from penstock.orchestrators.airflow.notifier import PenstockNotifier
 from penstock.orchestrators.airflow.rollouts import ChooseVersion, RolloutOperator
 from penstock.orchestrators.airflow.sensors import RolloutSensor
 from penstock.project import PRODUCTION, STAGING, Project
@@ -29,6 +30,11 @@ def add_production_dag(project: Project) -> DAG:
         schedule=[endpoint_asset(name, STAGING)],
         catchup=False,
         max_active_runs=RUNS,
+        on_failure_callback=PenstockNotifier(
+            title=f"[{name}] {name}_{PRODUCTION} failed",
+            body="Run: {{ run_id }}\nNext: penstock rollout list",
+            **where,
+        ),
         params={"model": Param("", "NAME@VERSION, for a run by hand", type="string")},
         **shared_by(project),
     ) as dag:

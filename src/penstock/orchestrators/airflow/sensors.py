@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from penstock.orchestrators.airflow.assets import tell
 from penstock.orchestrators.airflow.looks import look
+from penstock.orchestrators.airflow.operators import failing_once
 from penstock.orchestrators.airflow.waiting import PROMOTED, Answer
 from penstock.project import PRODUCTION
 
@@ -59,7 +60,8 @@ class PenstockSensor(BaseSensorOperator):
         return self.conclude(context, about, Answer(**event))
 
     def looked(self, about: Mapping[str, Any]) -> Answer:
-        return look(self.project, self.environment, self.waits_for, about)
+        with failing_once():
+            return look(self.project, self.environment, self.waits_for, about)
 
     def go_on(self, context: Any, about: dict[str, Any], end: str) -> Any:
         answer = self.looked(about)
