@@ -34,7 +34,7 @@ def spread(steps: Sequence[Step], project: Project) -> tuple[Step, ...]:
 def _parts(step: Step, project: Project) -> Iterable[Step]:
     if not step.over:
         return [step]
-    items = project.section(step.name).get(step.over)
+    items: Any = project.section(step.name).get(step.over)
     _require_items(step, items, project)
     return [replace(step, name=f"{step.name}.{item}", item=item) for item in items]
 

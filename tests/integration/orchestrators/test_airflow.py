@@ -46,7 +46,7 @@ replicas = 1
 emails = ["team@example.com"]
 smtp_host = "127.0.0.1"
 """
-COUNT_ROWS = """
+OWN_STEPS = """
 from penstock import step
 from penstock.records import DatasetVersion
 
@@ -58,7 +58,13 @@ def count_rows(context, dataset: DatasetVersion):
         trouble.unlink()
         raise ConnectionError("the counter does not answer")
     print("counted", dataset.rows, "rows")
+
+
+@step(after="extract_data", map="regions")
+def survey(context, dataset: DatasetVersion):
+    print("surveyed", context.item)
 """
+OWN = ["count_rows", "survey.eu", "survey.us"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,9 @@ def airflow(
     it.edit("params.yaml", "trials: 5", "trials: 2")
     it.edit("penstock.toml", '">= 0.70"', '">= 0.60"')
     it.edit("penstock.toml", '"you@example.com"', '"shop-team"\ntags = ["shop", "nightly"]')
-    for file, more in (("penstock.toml", SMALL), ("pipeline.py", COUNT_ROWS)):
+    regions = "\nsurvey:\n  regions: [eu, us]\n"
+    added = {"penstock.toml": SMALL, "pipeline.py": OWN_STEPS, "params.yaml": regions}
+    for file, more in added.items():
         with (it.project / file).open("a") as stream:
             stream.write(more)
     yield it
@@ -209,11 +217,11 @@ def test_tasks_follow_one_another_as_the_steps_of_the_plan(
     airflow: Airflow, parsed: dict[str, Any]
 ) -> None:
     after = {name: task["after"] for name, task in parsed["tasks"].items()}
-    assert set(after) == {*STEPS, "count_rows"}
+    assert set(after) == {*STEPS, "count_rows", "survey"}
     assert after["extract_data"] == []
     assert after["count_rows"] == ["validate_data"]
     assert after["train_model"] == ["count_rows", "feature_engineering"]
-    plan = {step["step"]: sorted(step["after"]) for step in airflow.penstock("plan")}
+    plan = {s["step"].partition(".")[0]: sorted(s["after"]) for s in airflow.penstock("plan")}
     assert after == plan
 
 
@@ -273,7 +281,7 @@ def test_a_run_of_airflow_is_listed_with_the_others(airflow: Airflow, nightly: R
     assert nightly.run["environment"] == "production"
     listed = airflow.penstock("runs", "list")
     assert nightly.run["id"] in [run["id"] for run in listed]
-    assert set(nightly.run["steps"]) == {*STEPS, "count_rows"}
+    assert set(nightly.run["steps"]) == {*STEPS, *OWN}
 
 
 def test_the_xcom_of_a_task_is_its_record(airflow: Airflow, nightly: Run) -> None:
@@ -281,7 +289,10 @@ def test_the_xcom_of_a_task_is_its_record(airflow: Airflow, nightly: Run) -> Non
     records = {task: json.loads(v) for task, v in airflow.rows(query, nightly.run["id"])}
     # Airflow stores a value as JSON, SQLite's JSON as text.
     records = {t: json.loads(v) if isinstance(v, str) else v for t, v in records.items()}
-    assert records == {name: step["record"] for name, step in nightly.run["steps"].items()}
+    steps = {name: step for name, step in nightly.run["steps"].items() if "." not in name}
+    assert records == {name: step["record"] for name, step in steps.items()} | {
+        "survey": {"kind": "StepDone", "step": "survey.us"}  # the last of its items
+    }
     assert records["extract_data"]["kind"] == "DatasetVersion"
     assert records["notify_team"]["kind"] == "Notice"
 
@@ -291,6 +302,30 @@ def test_what_a_step_says_is_in_the_log_of_its_task_and_little_else(nightly: Run
     assert "scoring 160 held-out rows" in nightly.output
     assert "Skipping registering function" not in nightly.output  # Great Expectations
     assert "DeprecatedImportWarning" not in nightly.output  # Airflow, when skops looks around
+
+
+def test_a_mapped_step_is_a_task_an_item(airflow: Airflow, nightly: Run) -> None:
+    query = "SELECT rendered_map_index, state FROM task_instance WHERE run_id = ? AND task_id = ?"
+    found = airflow.rows(query, nightly.run["id"], "survey")
+    assert sorted(found) == [("survey.eu", "success"), ("survey.us", "success")]
+    assert "surveyed us" in nightly.output
+    assert nightly.run["steps"]["survey.eu"]["record"] == {"kind": "StepDone", "step": "survey.eu"}
+
+
+def test_data_model_and_tested_release_are_told_as_assets_once(
+    airflow: Airflow, nightly: Run, refused: Run
+) -> None:
+    query = "SELECT uri, extra FROM asset_event JOIN asset ON asset.id = asset_id"
+    told = {uri: json.loads(extra) for uri, extra in airflow.rows(query)}
+    assert len(airflow.rows(query)) == len(told)  # the run that was refused made the same data
+    record = nightly.run["steps"]["register_model"]["record"]
+    assert told == {
+        "penstock://shop/data/rows": told["penstock://shop/data/rows"],
+        "penstock://shop/models/shop": {n: record[n] for n in ("name", "version", "digest")},
+        "penstock://shop/endpoints/staging": told["penstock://shop/endpoints/staging"],
+    }
+    assert told["penstock://shop/data/rows"]["rows"] == 800
+    assert told["penstock://shop/endpoints/staging"]["model"] == "shop@1"
 
 
 def test_a_failure_that_may_pass_is_tried_again(nightly: Run) -> None:

@@ -76,7 +76,7 @@ def _root_of(file: Path) -> Path:
 def _require_known(project: Project, plan: Plan) -> None:
     """A pool or a timeout of a step that is not there would be silently without effect."""
     known = {step.family for step in plan.steps}
-    named = {
+    named: dict[str, Mapping[str, Any]] = {
         "[pipeline] timeouts": project.settings.pipeline.timeouts,
         "[airflow] pools": project.settings.airflow.pools,
     }
@@ -105,7 +105,8 @@ def _schedule(project: Project) -> Any:
 def _deadline(project: Project) -> Any:
     if (allowed := project.settings.airflow.deadline) is None:
         return None
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk.definitions.callback import AsyncCallback
+    from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
     from penstock.orchestrators.airflow.notifier import late
 

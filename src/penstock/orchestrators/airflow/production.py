@@ -33,7 +33,8 @@ def add_production_dag(project: Project) -> DAG:
         on_failure_callback=PenstockNotifier(
             title=f"[{name}] {name}_{PRODUCTION} failed",
             body="Run: {{ run_id }}\nNext: penstock rollout list",
-            **where,
+            project=where["project"],
+            environment=where["environment"],
         ),
         params={"model": Param("", "NAME@VERSION, for a run by hand", type="string")},
         **shared_by(project),
