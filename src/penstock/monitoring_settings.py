@@ -60,3 +60,16 @@ class TriggerSettings(Section):
 
 class ServiceSettings(Section):
     """The processes that `penstock up` keeps alive."""
+
+
+class AirflowSettings(Section):
+    """What the DAGs of Airflow have beyond [pipeline]."""
+
+    assets: Words = ()  # URIs: an update of one of them starts a run, beside the schedule
+    pool: str = "default_pool"  # whose slots the tasks take
+    pools: dict[str, str] = Field(default_factory=dict)  # by step
+    deadline: LongSpan | None = None  # of a run, from when it was queued; None: nobody is told
+    production: bool = True  # a second DAG: approvals, then the rollout
+    approval_timeout: LongSpan = timedelta(days=7)  # then it waits for approvals no more
+    rollout_timeout: LongSpan = timedelta(days=14)  # then the task fails; the rollout goes on
+    every: LongSpan = timedelta(seconds=30)  # between two looks of a task that waits

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from penstock.approval_settings import ApprovalPolicy
 from penstock.monitoring_settings import (
+    AirflowSettings,
     AlertRule,
     MonitoringSettings,
     ServiceSettings,
@@ -188,7 +189,7 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron
+    schedule: str = "0 2 * * *"  # cron; empty: none
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -285,6 +286,7 @@ class Settings(Section):
     load_test: LoadTestSettings = LoadTestSettings()
     rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    airflow: AirflowSettings = AirflowSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     alerts: dict[Name, AlertRule] = Field(default_factory=dict)  # by the rule's name
     triggers: TriggerSettings = TriggerSettings()

@@ -42,7 +42,7 @@ class Attempts:
         job = self._start(prepared, records, log)
         for following in upcoming:
             self._prepare_for(following)
-        alarm = Alarm(limits.timeouts.get(step.name, limits.timeout), job.kill)
+        alarm = Alarm(limits.timeouts.get(step.family, limits.timeout), job.kill)
         try:
             result = self._listen(job, step.name)
         finally:

@@ -18,7 +18,7 @@ from penstock.errors import PenstockError
 from penstock.orchestrators.artifacts import shown
 from penstock.orchestrators.other_python import run_task_in
 from penstock.orchestrators.tasks import Task as StepTask
-from penstock.pipeline.plan import Plan, Step, plan_of
+from penstock.pipeline.plan import Plan, Step, family_of, plan_of
 from penstock.project import Project, open_project, project_above
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
@@ -143,7 +143,7 @@ def _step(
             project.environment,
             task,
             records,
-            limits.timeouts.get(step, limits.timeout),
+            limits.timeouts.get(family_of(step), limits.timeout),
         )
     finally:
         _keep(project, run_id, step)

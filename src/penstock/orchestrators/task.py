@@ -24,6 +24,7 @@ from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
+from penstock.state.cache import StepCache
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
@@ -40,6 +41,8 @@ def run_task(
     with acting_if_known(project):
         recording = Recording.begin(project, database, run, task.orchestrator)
         work = _Work(plan, project, database, run, recording, task)
+        if task.rerun and task.attempt == 1:  # what an attempt has finished, the next one may find
+            StepCache(database).forget(plan.step(task.step).name)
         try:
             record = to_json(work.do(records))
         finally:
@@ -165,5 +168,5 @@ class _Work:
         done = {step.step for step in steps if step.status in {"succeeded", "cached"}}
         if failed:
             self.recording.finish("failed", from_dict(failed.error) if failed.error else None)
-        elif done >= {step.name for step in self.plan.steps}:
+        elif done >= {step.name for step in self.plan.until(self.task.until)}:
             self.recording.finish("succeeded")

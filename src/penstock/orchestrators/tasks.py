@@ -17,3 +17,5 @@ class Task:
     attempt: int  # from 1
     last_attempt: bool  # no retry will follow, whatever happens
     orchestrator: str
+    until: str = ""  # the last step of the run; empty: the plan's last
+    rerun: bool = False  # the step runs anew, whatever is cached
