@@ -47,7 +47,7 @@ def queue(connection: Connection, messages: Sequence[Queued]) -> bool:
 def claim(
     engine: Engine, holder: str, now: datetime, until: datetime, channels: Sequence[str]
 ) -> Queued | None:
-    """The next one for these channels that is due and that nobody holds; it is the holder's until then.
+    """The next one for these channels that is due and not held; it is the holder's until then.
 
     Of two who ask at once, one gets it.
     """
