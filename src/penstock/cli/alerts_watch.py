@@ -1,4 +1,4 @@
-"""`penstock alerts check --watch`: checks the rules until it is told to end, and serves /metrics."""
+"""`penstock alerts check --watch`: checks the rules until told to end, and serves /metrics."""
 
 from __future__ import annotations
 

@@ -182,4 +182,4 @@ def _own_rule(
 
 
 def seconds(span: timedelta) -> int:
-    return round(span.totalseconds())
+    return round(span.total_seconds())
