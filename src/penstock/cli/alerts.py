@@ -65,7 +65,7 @@ def check(options: argparse.Namespace) -> int:
         from penstock.cli.alerts_watch import watch
 
         return watch(options, project, engine)
-    found = check_once(project, engine, reports_of(options.report), datetime.now(UTC))
+    found = check_once(project, engine, datetime.now(UTC), reports_of(options.report))
     if options.json:
         print_json(view.plain_check(found))
     else:

@@ -31,14 +31,11 @@ def watch(options: argparse.Namespace, project: Project, engine: Engine) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    told = Exposition(
-        project, engine, lambda: reports_of(options.report), lambda: datetime.now(UTC)
-    )
-    with served(told, options.host, options.port) as url:
+    with served(Exposition(project, engine), options.host, options.port) as url:
         print(f"alerts are checked every {options.interval}, metrics at {url}", flush=True)
         while not ended.is_set():
             try:
-                found = check(project, engine, reports_of(options.report), datetime.now(UTC))
+                found = check(project, engine, datetime.now(UTC), reports_of(options.report))
                 for one in found.decision.transitions:
                     print(f"{one.kind}: {one.alert.name}: {one.reason}", flush=True)
             except (SQLAlchemyError, PenstockError) as error:  # the next check may find it again

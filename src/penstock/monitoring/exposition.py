@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,6 +21,7 @@ from penstock.monitoring.alerts import memory
 from penstock.monitoring.alerts.acting import RETRAINING
 from penstock.monitoring.alerts.alert import Status
 from penstock.monitoring.alerts.sources import gather
+from penstock.monitoring.history import latest
 from penstock.monitoring.report import Report, Verdict
 from penstock.monitoring_settings import SERVICE_MEASURES, AlertRule
 from penstock.project import Project
@@ -30,18 +31,17 @@ LABELS = ("endpoint", "model", "measure", "subject")
 RULE = ("rule", "severity", "endpoint", "model")
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Exposition(Collector):
     """A collector for prometheus_client."""
 
     def __init__(
-        self,
-        project: Project,
-        engine: Engine,
-        reports: Callable[[], Sequence[Report]],
-        now: Callable[[], datetime],
+        self, project: Project, engine: Engine, now: Callable[[], datetime] = utc_now
     ) -> None:
-        self._project, self._engine = project, engine
-        self._reports, self._now = reports, now
+        self._project, self._engine, self._now = project, engine, now
 
     def describe(self) -> Iterator[Metric]:
         """Nothing in advance: to register it asks no database."""
@@ -49,7 +49,7 @@ class Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client. What cannot be told is left out: it is not nothing found."""
-        reports = self._reports()
+        reports = latest(self._engine)
         yield from self._measures(reports)
         yield from self._looks(reports)
         yield from self._alerts()
