@@ -60,7 +60,13 @@ def check(
 
     decision = memory.decide_on(engine, deciding, now, also)
     done = acting.act(project, engine, decision.actions, rules, now)
-    sent = outbox.flush(engine, project.settings.notify, project.folder / "notices.log")
+    ahead = now - outbox.utc_now()  # of a clock that is not this machine's
+    sent = outbox.flush(
+        engine,
+        project.settings.notify,
+        project.folder / "notices.log",
+        lambda: outbox.utc_now() + ahead,
+    )
     heartbeats.beat(engine, heartbeats.ALERTS, now)
     return Checked(len(seen.signals), decision, requested | done, sent)
 
