@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
 from penstock.project import PRODUCTION, STAGING, Project
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 def status(options: argparse.Namespace) -> int:
@@ -23,6 +26,8 @@ def status(options: argparse.Namespace) -> int:
     serves = f"{staging['url']} serves {staging['model']}" if staging["live"] else staging["state"]
     print(f"staging   {serves}{'; ' + staging['error'] if staging['error'] else ''}")
     print(f"champion  {found['champion']}")
+    for name in found["alerts"]:
+        print(f"alert     {name}")
     for broken in found["broken_glass"]:
         print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
@@ -64,9 +69,24 @@ def _collect(project: Project) -> dict[str, Any]:
         },
         "champion": champion,
         "rollouts": going_on,
+        "alerts": _alerts(project, database, now),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
         "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
     }
+
+
+def _alerts(project: Project, database: Engine, now: datetime) -> list[str]:
+    """What fires, the watchdog first: it barks also where nobody checks the rules."""
+    from penstock.monitoring.alerts import memory
+    from penstock.monitoring.alerts.sources import watchdog
+
+    dog = watchdog(project, database, now)
+    found = [dog.reason] if dog and dog.verdict == "found" else []
+    return found + sorted(
+        one.name
+        for one in memory.read(database).values()
+        if one.status == "firing" and one.last.metric != "monitoring.silent"
+    )
 
 
 def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:

@@ -113,7 +113,7 @@ def pause_after(attempts: int) -> timedelta:
     >>> [str(pause_after(n)) for n in (1, 2, 3, 100)]
     ['0:00:30', '0:01:00', '0:02:00', '1:00:00']
     """
-    return min(FIRST_PAUSE * 2 ** min(attempts - 1, 20), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(attempts - 1, 20)), LONGEST_PAUSE)
 
 
 def _send(channel: Channel, message: Message, log: Path) -> str:

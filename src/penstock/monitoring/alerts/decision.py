@@ -76,7 +76,7 @@ def decide(
 ) -> Decision:
     """`alerts` by id, `rules` by name; `serving`: what is looked at, where that is known."""
     after: dict[str, Alert | None] = {}
-    present = (one for one in signals if not _is_replaced(one, serving))
+    present = (one for one in signals if not is_replaced(one.endpoint, one.model, serving))
     for one_id, (rule, signal) in _observed(present, rules).items():
         after[one_id] = _seen(alerts.get(one_id), one_id, rule, rules[rule], signal, now)
     for one_id, alert in alerts.items():
@@ -183,7 +183,7 @@ def _ended(
     rule, over = rules.get(alert.rule), ""
     if rule is None or not about(rule, alert.last):
         over = f"no rule {alert.rule} watches it any more"
-    elif _is_replaced(alert.last, serving):
+    elif is_replaced(alert.last.endpoint, alert.last.model, serving):
         over = f"{alert.last.model} is looked at no more: another version is"
     if over and alert.status is Status.FIRING:
         return _over(alert, over, now)
@@ -193,11 +193,12 @@ def _ended(
     return alert if known is None or now - known < REMEMBERED else None
 
 
-def _is_replaced(seen: Signal, serving: Serving) -> bool:
-    models, name = serving.get(seen.endpoint, ()), seen.model.rpartition("@")[0]
-    if not name or seen.model in models:
+def is_replaced(endpoint: str, model: str, serving: Serving) -> bool:
+    """Whether another version is looked at instead, and not nothing at all."""
+    models, name = serving.get(endpoint, ()), model.rpartition("@")[0]
+    if not name or model in models:
         return False
-    return any(bool(seen.endpoint) or one.rpartition("@")[0] == name for one in models)
+    return any(bool(endpoint) or one.rpartition("@")[0] == name for one in models)
 
 
 def _transitions(before: Mapping[str, Alert], after: Mapping[str, Alert]) -> Iterable[Transition]:

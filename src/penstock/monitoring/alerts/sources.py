@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
 from penstock.monitoring.alerts.alert import Signal, signals_of
+from penstock.monitoring.alerts.decision import Serving, is_replaced
+from penstock.monitoring.history import latest
 from penstock.monitoring.report import Report, Verdict
 from penstock.project import Project
 from penstock.serving.observations.counts import Counts, counts_of
+from penstock.setting_types import duration_text
 from penstock.state import heartbeats, observations, routes
 from penstock.state.runs import Runs
 from penstock.stats.histograms import quantile
@@ -28,17 +31,22 @@ class Seen(NamedTuple):
     """All that there is to decide on."""
 
     signals: tuple[Signal, ...]
-    serving: dict[str, set[str]]  # the models of each endpoint; "": of none, as looked at last
+    serving: Serving  # the models of each endpoint; "": of none, as looked at last
 
 
 def gather(project: Project, engine: Engine, reports: Sequence[Report], now: datetime) -> Seen:
     """`reports`: the latest of each kind, endpoint and version, and older ones."""
-    latest = list(_latest(reports))
-    found = [signal for report in latest for signal in signals_of(report)]
+    last = list(_latest(reports))
+    found = [signal for report in last for signal in signals_of(report)]
     found += of_endpoints(engine, now)
-    found += of_monitoring(project, engine, latest, now)
+    if dog := watchdog(project, engine, now):
+        found.append(dog)
+    serving = _serving(engine, last)
+    current = [one for one in last if not is_replaced(one.endpoint, one.model, serving)]
+    if current:
+        found.append(_errors(current, now))
     found += of_runs(engine)
-    return Seen(tuple(found), _serving(engine, latest))
+    return Seen(tuple(found), serving)
 
 
 def of_endpoints(engine: Engine, now: datetime) -> Iterator[Signal]:
@@ -55,33 +63,25 @@ def of_endpoints(engine: Engine, now: datetime) -> Iterator[Signal]:
         yield from _of_counts(counts, name, model, until)
 
 
-def of_monitoring(
-    project: Project, engine: Engine, reports: Sequence[Report], now: datetime
-) -> Iterator[Signal]:
-    """The watchdog: when somebody looked last, and what could not be read then.
-
-    Nothing is said where nothing is served and nothing was ever looked at.
-    """
-    looks = [min(report.made_at, now) for report in reports]
+def watchdog(project: Project, engine: Engine, now: datetime) -> Signal | None:
+    """How long nobody has looked; None where nothing is served and nothing was ever looked at."""
+    looks = [min(report.made_at, now) for report in latest(engine)]
     if beat := heartbeats.last(engine, heartbeats.MONITOR):
         looks.append(beat)
     served = [published.written_at for _, published in routes.endpoints(engine)]
     if not looks and not served:
-        return
-    last = max(looks) if looks else min(served)
-    every, silent = project.settings.monitoring.every, now - last
-    verdict = Verdict.FOUND if silent > MISSED * every else Verdict.FINE
-    when = f"{last:%Y-%m-%d %H:%M} UTC" if looks else "never"
-    yield Signal(
+        return None
+    silent = now - (max(looks) if looks else min(served))
+    every = project.settings.monitoring.every
+    when = f"{max(looks):%Y-%m-%d %H:%M} UTC" if looks else "never"
+    return Signal(
         metric="monitoring.silent",
         look=now.isoformat(),
         at=now,
-        verdict=verdict,
-        reason=f"the last look at what is served was {when}; one is due every {every}",
+        verdict=Verdict.FOUND if silent > MISSED * every else Verdict.FINE,
+        reason=f"the last look was {when}; one is due every {duration_text(every)}",
         value=silent.total_seconds(),
     )
-    if looks:
-        yield _errors(reports, now)
 
 
 def of_runs(engine: Engine) -> Iterator[Signal]:
@@ -111,7 +111,7 @@ def _latest(reports: Iterable[Report]) -> Iterable[Report]:
     return found.values()
 
 
-def _serving(engine: Engine, reports: Iterable[Report]) -> dict[str, set[str]]:
+def _serving(engine: Engine, reports: Iterable[Report]) -> Serving:
     """`reports` with the newest last."""
     newest = {one.model.rpartition("@")[0]: one.model for one in reports if not one.endpoint}
     found = {"": set(newest.values())}
@@ -124,7 +124,12 @@ def _serving(engine: Engine, reports: Iterable[Report]) -> dict[str, set[str]]:
 def _of_counts(counts: Counts, endpoint: str, model: str, at: datetime) -> Iterator[Signal]:
     failed = sum(counts.errors.values())
     asked = counts.requests - counts.refused
-    common = {"endpoint": endpoint, "model": model, "look": at.isoformat(), "at": at}
+    common: dict[str, Any] = {
+        "endpoint": endpoint,
+        "model": model,
+        "look": at.isoformat(),
+        "at": at,
+    }
     minutes = f"{LIVE.total_seconds() / 60:.0f} minutes"
     enough = asked >= ENOUGH
     told = f"{failed:,} of {asked:,} requests of the last {minutes} ended with an error"
