@@ -33,6 +33,8 @@ def status(options: argparse.Namespace) -> int:
     print(f"staging   {serves}{'; ' + staging['error'] if staging['error'] else ''}")
     print(f"champion  {found['champion']}")
     tell_strays(found["strays"])
+    for name in found["alerts"]:
+        print(f"alert     {name}")
     for broken in found["broken_glass"]:
         print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
@@ -75,6 +77,7 @@ def _collect(project: Project) -> dict[str, Any]:
         "champion": champion,
         "strays": _strays(project, database),
         "rollouts": going_on,
+        "alerts": _alerts(project, database, now),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
         "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
     }
@@ -87,6 +90,20 @@ def _strays(project: Project, database: Engine) -> list[Stray]:
     with contextlib.suppress(ResourceError):
         return strays(project, database)
     return []
+
+
+def _alerts(project: Project, database: Engine, now: datetime) -> list[str]:
+    """What fires, the watchdog first: it barks also where nobody checks the rules."""
+    from penstock.monitoring.alerts import memory
+    from penstock.monitoring.alerts.sources import watchdog
+
+    dog = watchdog(project, database, now)
+    found = [dog.reason] if dog and dog.verdict == "found" else []
+    return found + sorted(
+        one.name
+        for one in memory.read(database).values()
+        if one.status == "firing" and one.last.metric != "monitoring.silent"
+    )
 
 
 def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:

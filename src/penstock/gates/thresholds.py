@@ -7,7 +7,8 @@ import operator
 from collections.abc import Mapping
 
 from penstock.records import Check
-from penstock.settings import ChampionSettings, Rule
+from penstock.setting_types import Rule
+from penstock.settings import ChampionSettings
 from penstock.stats.bootstrap import Interval
 
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}

@@ -7,6 +7,7 @@ local runs are, so that `penstock runs` shows both alike.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from sqlalchemy import Engine
 from penstock.access.present import acting, acting_if_known
 from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
-from penstock.notifications.delivery import deliver, failure_message
+from penstock.notifications.delivery import failure_message
+from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
@@ -82,9 +84,9 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
     """Sends the failure to the team; a channel that is down does not hide the failure itself."""
     title, body = failure_message(project.settings.project.name, run_id, step, error)
-    log = project.folder / "notices.log"
+    key = f"{run_id}/{step}/{secrets.token_hex(4)}"  # of each failure, also of a task cleared
     with contextlib.suppress(ResourceError, OSError):
-        deliver(title, body, project.settings.notify, log, failure=True)
+        tell(project, title, body, key=key, failure=True)
 
 
 def _death(step: str, reason: str) -> PenstockError:
