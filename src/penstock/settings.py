@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -186,7 +187,8 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron
+    schedule: str = "0 2 * * *"  # cron; empty: runs are started by hand, or by triggers
+    timezone: str = "UTC"  # of the schedule, such as Europe/Berlin
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -194,6 +196,14 @@ class PipelineSettings(Section):
     timeout: Duration = timedelta(hours=2)  # of one attempt of one step
     timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
     workers: int = Field(default=2, ge=1)  # independent steps run side by side
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone like 'Europe/Berlin' or 'UTC'") from None
 
 
 class NotifySettings(Section):
