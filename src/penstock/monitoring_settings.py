@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Annotated, Literal, get_args
 
-from penstock.setting_types import LongSpan, Section
+from pydantic import BeforeValidator, Field
+
+from penstock.setting_types import LongSpan, Section, Size, Span, split_words
 
 
 class MonitoringSettings(Section):
@@ -22,5 +25,16 @@ class TriggerSettings(Section):
     """When the pipeline runs by itself."""
 
 
+Kind = Literal["scheduler", "gateway", "controller", "monitor", "mlflow"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
 class ServiceSettings(Section):
     """The processes that `penstock up` keeps alive."""
+
+    run: Annotated[tuple[Kind, ...], BeforeValidator(split_words)] = KINDS  # as far as there is use
+    controller_port: int = Field(default=8610, ge=1, le=65535)  # of its HTTP interface
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)  # of MLflow's web pages, on 127.0.0.1
+    patience: Span = timedelta(minutes=1)  # that one may take to end before it is killed
+    log_size: Size = 16 * 2**20  # of a service's log in bytes, at which a new one begins
+    log_files: int = Field(default=5, ge=1, le=1_000)  # that are kept of each, beside the present
