@@ -47,9 +47,9 @@ def _of_kind(
     elif kind == "scheduler" and settings.pipeline.schedule:
         yield Service("scheduler", tuple(penstock("scheduler", project)))
     elif kind == "controller":
-        port = settings.services.controller_port
-        command = [*penstock("controller", project), "--port", str(port)]
-        yield Service("controller", tuple(command), url=f"http://127.0.0.1:{port}")
+        host, port = settings.services.controller_host, settings.services.controller_port
+        command = [*penstock("controller", project), "--host", host, "--port", str(port)]
+        yield Service("controller", tuple(command), url=f"http://{host}:{port}")
     elif kind == "monitor" and "monitor loop" in commands:
         yield Service("monitor", tuple(penstock("monitor loop", project)))
     elif kind == "mlflow" and (given := server_arguments(project, settings.services.mlflow_port)):
