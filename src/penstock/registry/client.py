@@ -37,11 +37,12 @@ class MlflowServer:
 
 
 def server_arguments(project: Project, port: int) -> MlflowServer | None:
-    """None where the project names a tracking server: that one has its own web pages."""
+    """None where MLflow keeps its things elsewhere than in files of this machine: whoever set up
+    that server or database has web pages too.
+    """
     uri = _tracking_uri(project)
-    if uri.startswith(("http:", "https:", "databricks")):
+    if not uri.startswith(("sqlite:", "file:", "/")):
         return None
-    # The address may hold a password, which other users must not read from a command line.
     variables = {**QUIET, "MLFLOW_BACKEND_STORE_URI": uri}
     # MLflow 3.17 starts nine more processes, for evaluations by language models.
     variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

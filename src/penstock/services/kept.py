@@ -19,11 +19,19 @@ Say = Callable[[str], None]
 class Kept:
     """Owned by one thread, which starts the process."""
 
-    def __init__(self, project: Project, service: Service, log: Path, say: Say) -> None:
+    def __init__(
+        self,
+        project: Project,
+        service: Service,
+        log: Path,
+        say: Say,
+        gave_up: Callable[[str, str], None],
+    ) -> None:
         self.service = service
         self._project = project
         self._log = log
         self._say = say
+        self._gave_up = gave_up  # is told the service and the reason
         self._child: Child | None = None
         self._state = "waiting"
         self._since: datetime | None = None
@@ -107,6 +115,8 @@ class Kept:
         self._say(f"{self.service.name}: {self._reason}")
         self._due = None if decision.pause is None else now + decision.pause
         self._turn("failed" if decision.pause is None else "waiting", now)
+        if decision.pause is None:
+            self._gave_up(self.service.name, self._reason)
 
     def _turn(self, state: str, now: datetime) -> None:
         self._state, self._since = state, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -10,7 +11,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from penstock.errors import PenstockError
+from penstock.audit.ledger import Ledger
+from penstock.errors import PenstockError, ResourceError
+from penstock.notifications.delivery import deliver
 from penstock.project import Project
 from penstock.services.cron import Schedule
 from penstock.services.kept import Kept, Say
@@ -61,7 +64,9 @@ class Supervisor:
             for service in roster(self._project, self._endpoints(), self._commands):
                 if service.name not in self._kept:
                     log = self._office.log_of(service.name)
-                    self._kept[service.name] = Kept(self._project, service, log, self._say)
+                    self._kept[service.name] = Kept(
+                        self._project, service, log, self._say, self._gave_up
+                    )
         for kept in self._kept.values():
             kept.look(datetime.now(UTC))
 
@@ -76,6 +81,22 @@ class Supervisor:
             return []
         self._away = False
         return found
+
+    def _gave_up(self, service: str, reason: str) -> None:
+        """Says so to those who are not looking; what cannot be told does not end the others."""
+        project = self._project
+        title = f"[{project.settings.project.name}] the service {service} is down"
+        body = (
+            f"Service: {service}\n"
+            f"What happened: {reason}\n"
+            f"What to do: penstock logs {service}; mend it; penstock down; penstock up"
+        )
+        with contextlib.suppress(ResourceError, OSError):
+            log = project.folder / "notices.log"
+            deliver(title, body, project.settings.notify, log, failure=True)
+        with contextlib.suppress(SQLAlchemyError, PenstockError):
+            ledger = Ledger(open_database(project))
+            ledger.append("service.given_up", service, digest="", reason=reason)
 
     def _written(self) -> Standing:
         now = datetime.now(UTC)
