@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -15,9 +15,11 @@ from penstock.setting_types import (
     Ratio,
     Rule,
     Section,
+    Size,
     Span,
     Words,
     parse_rule,
+    split_words,
 )
 
 FOUND = "found"
@@ -189,8 +191,20 @@ class TriggerSettings(Section):
     """When the pipeline runs by itself."""
 
 
+Kind = Literal["scheduler", "gateway", "controller", "monitor", "mlflow"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
 class ServiceSettings(Section):
     """The processes that `penstock up` keeps alive."""
+
+    run: Annotated[tuple[Kind, ...], BeforeValidator(split_words)] = KINDS  # as far as there is use
+    controller_host: str = "127.0.0.1"  # of its HTTP interface
+    controller_port: int = Field(default=8610, ge=1, le=65535)
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)  # of MLflow's web pages, on 127.0.0.1
+    patience: Span = timedelta(minutes=1)  # that one may take to end before it is killed
+    log_size: Size = 16 * 2**20  # of a service's log in bytes, at which a new one begins
+    log_files: int = Field(default=5, ge=1, le=1_000)  # that are kept of each, beside the present
 
 
 class AirflowSettings(Section):

@@ -35,6 +35,7 @@ def status(options: argparse.Namespace) -> int:
     tell_strays(found["strays"])
     for name in found["alerts"]:
         print(f"alert     {name}")
+    print(f"services  {_services_line(found['services'])}")
     for broken in found["broken_glass"]:
         print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
@@ -44,6 +45,7 @@ def status(options: argparse.Namespace) -> int:
 def _collect(project: Project) -> dict[str, Any]:
     from penstock.approvals.book import pinned_keys, read_book
     from penstock.registry.champions import champion_label
+    from penstock.services.standing import Office, plain
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
     from penstock.state import rollouts
@@ -78,6 +80,7 @@ def _collect(project: Project) -> dict[str, Any]:
         "strays": _strays(project, database),
         "rollouts": going_on,
         "alerts": _alerts(project, database, now),
+        "services": plain(Office(project).standing()),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
         "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
     }
@@ -122,6 +125,19 @@ def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: l
     if model != champion:
         return f"penstock models approve {model} --for production --meaning '…'"
     return "nothing waits"
+
+
+def _services_line(standing: dict[str, Any]) -> str:
+    """running: controller, scheduler; failed: mlflow; next run 2026-11-02 02:00:00 UTC"""
+    if not standing["pid"]:
+        return "not up"
+    states: dict[str, list[str]] = {}
+    for one in standing["services"]:
+        states.setdefault(one["state"], []).append(one["name"])
+    told = [f"{state}: {', '.join(names)}" for state, names in states.items()]
+    if standing["next_run"]:
+        told.append(f"next run {moment(datetime.fromisoformat(standing['next_run']))}")
+    return "; ".join(told)
 
 
 def _run_line(run: dict[str, Any] | None) -> str:

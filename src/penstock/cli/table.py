@@ -28,12 +28,23 @@ COMMANDS: tuple[Command, ...] = (
         "Make a new project folder that runs at once",
         "penstock.cli.init:init",
         (
-            Option("name", metavar="NAME", help="the folder to make; its last part is the name"),
+            Option(
+                "name",
+                metavar="NAME",
+                nargs="?",
+                help="the folder to make; its last part is the name",
+            ),
             Option(
                 "--template",
                 choices=("churn", "blank"),
                 default="churn",
                 help="churn: a whole example; blank: the smallest project (default: churn)",
+            ),
+            Option(
+                "--deploy",
+                action="store_true",
+                help="also deploy/: systemd units, a Compose file; without NAME: of the project "
+                "that is here",
             ),
         ),
         permission=Permission.READ,
