@@ -194,6 +194,7 @@ class PipelineSettings(Section):
     timeout: Duration = timedelta(hours=2)  # of one attempt of one step
     timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
     workers: int = Field(default=2, ge=1)  # independent steps run side by side
+    orchestrator: Literal["local", "airflow", "prefect"] = "local"  # what a trigger starts it on
 
 
 class NotifySettings(Section):

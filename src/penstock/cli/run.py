@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
 from penstock.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from penstock.pipeline.execution import Occasion
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,22 +25,38 @@ def run(options: argparse.Namespace) -> int:
     from penstock.state.database import open_database
 
     project = project_of(options)
-    plan = plan_of(project)
+    plan, database = plan_of(project), open_database(project)
     with watcher_for(project, plan, as_json=options.json, terminal=sys.stderr.isatty()) as watcher:
         outcome = run_plan(
             plan,
             project,
-            open_database(project),
+            database,
             watcher,
             as_of=_moment(options.as_of),
             rerun=options.rerun,
             until=options.until,
+            occasion=_occasion(database, options),
         )
     if options.json:
         print_json(summary(outcome))
     else:
         watcher.summarise(outcome)
     return 1 if outcome.error else 0
+
+
+def _occasion(database: Engine, options: argparse.Namespace) -> Occasion:
+    """What the run is for: an order of the ledger, or what whoever typed it says."""
+    from penstock.monitoring.trigger_book import read_book
+    from penstock.pipeline.execution import Occasion
+
+    if options.trigger is None:
+        return Occasion(reason=options.reason)
+    for order in read_book(database).orders:
+        if order.number == options.trigger:
+            return Occasion(str(order.kind), order.reason, order.run)
+    raise UsageError(
+        f"entry {options.trigger} of the ledger orders no run", hint="see `penstock triggers why`"
+    )
 
 
 def _moment(text: str | None) -> datetime | None:

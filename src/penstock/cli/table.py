@@ -50,6 +50,8 @@ COMMANDS: tuple[Command, ...] = (
                 metavar="TIME",
                 help="the moment the run is about, ISO 8601 (default: now)",
             ),
+            Option("--reason", metavar="TEXT", default="", help="kept with the run and its model"),
+            Option("--trigger", type=int, metavar="ENTRY", help="carry out what this entry orders"),
         ),
         "Exit status 1 means that a gate or a step failed.",
     ),

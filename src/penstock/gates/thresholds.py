@@ -10,6 +10,7 @@ from penstock.records import Check
 from penstock.settings import ChampionSettings, Rule
 from penstock.stats.bootstrap import Interval
 
+BETTER = "better than the champion"  # the check of a model that a trigger made
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -35,6 +36,30 @@ def judge(name: str, metrics: Mapping[str, float], rule: Rule) -> Check:
     )
     return Check(
         name=name, passed=passed, observed=f"{observed:.4g}", expected=str(rule), reason=reason
+    )
+
+
+def judge_better(
+    difference: Interval, champion: str, metric: str, by: float, *, smaller_is_better: bool
+) -> Check:
+    """A model that nobody asked for must gain more than `by`; else the champion may as well stay.
+
+    `difference` is challenger − champion in the metric; `judge_champion` says what is sure of it.
+    """
+    gain = -difference.estimate if smaller_is_better else difference.estimate
+    passed = bool(gain > by)  # NaN compares false
+    more = f" by more than {by:g}" if by else ""
+    reason = (
+        f"{metric} is {gain:.4f} better than that of {champion}"
+        if passed
+        else f"the retrained model is no better{more} than {champion}, which stays"
+    )
+    return Check(
+        name=BETTER,
+        passed=passed,
+        observed=f"{difference.estimate:+.4f}",
+        expected=f"better than {champion}{more} in {metric}",
+        reason=reason,
     )
 
 

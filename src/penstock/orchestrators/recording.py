@@ -62,6 +62,8 @@ class Recording:
             orchestrator=orchestrator,
             as_of=run.as_of,
             now=now,
+            trigger=run.trigger,
+            reason=run.reason,
         )
         about = RunOf(run.id, settings.name, project.environment, orchestrator, run.as_of)
         begun = cls(project, database, about, sender_of(project))

@@ -17,8 +17,10 @@ from sqlalchemy import Engine
 from penstock.access.present import acting
 from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
-from penstock.notifications.delivery import deliver, failure_message
+from penstock.monitoring.trigger_book import read_book
+from penstock.notifications.delivery import deliver, failure_message, no_better_message
 from penstock.orchestrators.recording import Recording, Turn
+from penstock.orchestrators.run_ends import is_no_better
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
@@ -35,6 +37,8 @@ class Task:
     attempt: int  # from 1
     last_attempt: bool  # no retry will follow, whatever happens
     orchestrator: str
+    trigger: str = ""  # what the orchestrator started the run for, such as its schedule
+    reason: str = ""
 
 
 def run_task(
@@ -45,7 +49,7 @@ def run_task(
     Whatever the orchestrator itself ends the task with, a timeout or a signal, is passed on.
     """
     plan, database = plan_of(project), open_database(project)
-    run = RunIdentity(task.run_id, task.as_of, asked=True)
+    run = _identity(database, task)
     recording = Recording.begin(project, database, run, task.orchestrator)
     work = _Work(plan, project, database, run, recording, task)
     try:
@@ -55,6 +59,13 @@ def run_task(
             _say(remark)
     project.digests.save()
     return record
+
+
+def _identity(database: Engine, task: Task) -> RunIdentity:
+    """A run that a trigger ordered carries its reason, whoever carries it out."""
+    order = read_book(database).of_run(task.run_id)
+    trigger, reason = (str(order.kind), order.reason) if order else (task.trigger, task.reason)
+    return RunIdentity(task.run_id, task.as_of, asked=True, trigger=trigger, reason=reason)
 
 
 def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
@@ -85,10 +96,12 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
     """Sends the failure to the team; a channel that is down does not hide the failure itself."""
-    title, body = failure_message(project.settings.project.name, run_id, step, error)
+    name, failed = project.settings.project.name, not is_no_better(error)
+    message = failure_message if failed else no_better_message
+    title, body = message(name, run_id, step, error)
     log = project.folder / "notices.log"
     with contextlib.suppress(ResourceError, OSError):
-        deliver(title, body, project.settings.notify, log, failure=True)
+        deliver(title, body, project.settings.notify, log, failure=failed)
 
 
 def _death(step: str, reason: str) -> PenstockError:

@@ -53,13 +53,15 @@ def register(
     metrics: dict[str, float],
     service: str = "",
     attested: Mapping[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> ModelVersion:
     """Makes a version of the model that an MLflow run holds, bound to the digests it came from.
 
-    `service` is the feature service that it reads; `attested` are the tags of who signed it.
+    `service` is the feature service that it reads; `attested` are the tags of who signed it, `more`
+    any others.
     """
     name = project.settings.model_name
-    tags = {**(attested or {}), **({SERVICE_TAG: service} if service else {})}
+    tags = {**(more or {}), **(attested or {}), **({SERVICE_TAG: service} if service else {})}
     tags |= {f"{DIGEST}{what}": digest for what, digest in digests.items()}
     tags |= {f"penstock.metric.{metric}": f"{value:.6g}" for metric, value in metrics.items()}
     with translated():

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0005"  # the newest migration
+REVISION = "0008"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +60,9 @@ runs = Table(
     Column("started_at", UtcDateTime, nullable=False, index=True),
     Column("finished_at", UtcDateTime),
     Column("error", JSON),
+    # What started it: schedule, drift, manual, …; empty: somebody typed `penstock run`.
+    Column("trigger", String(16), nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
 )
 
 steps = Table(
@@ -249,6 +252,15 @@ rollouts = Table(
         sqlite_where=text("live"),
         postgresql_where=text("live"),
     ),
+)
+
+# When what goes on by itself was last done to its end; the ledger would be full of it.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", String(64), primary_key=True),  # monitor
+    Column("at", UtcDateTime, nullable=False),
+    Column("said", Text, nullable=False),  # what went wrong that time; empty: nothing
 )
 
 controllers = Table(

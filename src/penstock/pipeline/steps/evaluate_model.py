@@ -40,6 +40,7 @@ def evaluate_model(
         seed=project.seed,
         champion=_champion(context, holdout),
         extra=dict(own(model, holdout)) if own else None,
+        better_by=settings.triggers.better_by if context.trigger else None,
     )
     tracking.log(
         project,

@@ -43,12 +43,21 @@ def register_model(
     build = _build(context, dataset, features, trained, report)
     attested = attest(context.project, context.project.absolute(trained.path), build)
     version = register(
-        context.project, trained.mlflow_run_id, digests, report.metrics, features.service, attested
+        context.project,
+        trained.mlflow_run_id,
+        digests,
+        report.metrics,
+        features.service,
+        attested,
+        context.tags,
     )
     run = Run(context.run_id, context.as_of, dataset, checked, features, trained, report)
     manifest = released(context.project, version, run)
     reason = f"passed {len(report.checks)} checks"
     told = {"digests": digests, "metrics": report.metrics, "authors": _authors(context, dataset)}
+    if context.occasion:
+        reason += f"; made because of {context.occasion}"
+        told |= {"trigger": context.trigger, "because": context.reason}
     with Ledger(context.database).page() as page:
         page.write(
             Draft(

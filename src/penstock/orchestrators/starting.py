@@ -1,0 +1,66 @@
+"""Starts a run that was ordered, on the orchestrator that the settings name.
+
+Telling it twice starts one run: the order fixes the run's id, and each orchestrator has at most one
+run of an id.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from penstock.errors import ResourceError, SettingsError
+from penstock.monitoring.trigger_book import Order
+from penstock.project import Project
+
+Starter = Callable[[Project, Order], str]
+
+
+def start(project: Project, order: Order) -> str:
+    """Starts it, waits for nothing, and says where it goes on.
+
+    Raises `ResourceError` where the orchestrator is not reached, and it may be tried again.
+    """
+    return STARTERS[project.settings.pipeline.orchestrator](project, order)
+
+
+def _local(project: Project, order: Order) -> str:
+    """A `penstock run` of its own session: it goes on when whoever started it has ended."""
+    log = project.folder / "runs" / order.run / "run.log"
+    command = [sys.executable, "-m", "penstock", "run", "--trigger", str(order.number)]
+    command += ["--project", str(project.root), "--environment", project.environment]
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=project.root,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise ResourceError(f"`penstock run` cannot be started: {error}") from error
+    return f"process {process.pid}, {project.relative(log)}"
+
+
+def _airflow(project: Project, order: Order) -> str:
+    """A run of the project's DAG; its tasks find the order by the run's id."""
+    raise SettingsError(
+        '[pipeline] orchestrator is "airflow", which triggers cannot start a run on',
+        hint='set it to "local"',
+    )
+
+
+def _prefect(project: Project, order: Order) -> str:
+    raise SettingsError(
+        '[pipeline] orchestrator is "prefect", which triggers cannot start a run on',
+        hint='set it to "local" or "airflow"',
+    )
+
+
+STARTERS: dict[str, Starter] = {"local": _local, "airflow": _airflow, "prefect": _prefect}

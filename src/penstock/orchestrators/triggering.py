@@ -1,0 +1,157 @@
+"""Decides whether a run is started, starts it, and says what became of it.
+
+Every decision is taken while nobody else can write to the ledger, and is in it before anything
+follows: of two who decide at once, the second sees the first one's order. What a killed process did
+not come to, telling the orchestrator or writing down an end, is done by the next check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from msgspec import structs
+from sqlalchemy import Engine
+
+from penstock.audit.ledger import Draft, Ledger, present_actor
+from penstock.errors import PenstockError
+from penstock.monitoring.trigger_book import (
+    ACTIONS,
+    ENDED,
+    LONGEST,
+    STARTED,
+    Order,
+    book_of,
+    read_book,
+    written,
+)
+from penstock.monitoring.triggers import Cause, Decision, Outcome, decide
+from penstock.orchestrators import starting
+from penstock.orchestrators.causes import causes_now
+from penstock.orchestrators.run_ends import End, end_of, run_that_goes_on
+from penstock.project import Project
+from penstock.state.runs import Runs, new_run_id
+
+PATIENCE = timedelta(minutes=10)  # between telling the orchestrator, and telling it again
+MOST_STARTS = 3  # times that it is told
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check did."""
+
+    decision: Decision
+    order: Order | None  # the run that was ordered
+    ended: tuple[Order, ...]  # runs whose end was written down
+    troubles: tuple[str, ...]  # of telling the orchestrator
+
+
+def check(project: Project, engine: Engine) -> Checked:
+    """Settles what has ended, tells the orchestrator again where it must be, and decides."""
+    ended = settle(project, engine)
+    troubles = _start_again(project, engine)
+    causes = list(causes_now(project, engine, read_book(engine)))
+    decision, order = decided(project, engine, causes)
+    if order is not None:
+        troubles += _tell(project, engine, order)
+    return Checked(decision, order, tuple(ended), tuple(troubles))
+
+
+def fire(project: Project, engine: Engine, cause: Cause) -> Checked:
+    """Decides on one cause, which somebody or something has at hand, with all that waits.
+
+    Raises `ResourceError` where the orchestrator cannot be reached; a later check tries again.
+    """
+    ended = settle(project, engine)
+    waiting = read_book(engine).requests
+    decision, order = decided(project, engine, [cause, *waiting])
+    if order is not None:
+        start(project, engine, order)
+    return Checked(decision, order, tuple(ended), ())
+
+
+def decided(
+    project: Project, engine: Engine, causes: Iterable[Cause]
+) -> tuple[Decision, Order | None]:
+    """The decision, which is written down, and the run that it orders."""
+    settings, now = project.settings, datetime.now(UTC)
+    running = run_that_goes_on(project, engine)
+    with Ledger(engine).page() as page:
+        book = book_of(page.entries(ACTIONS))
+        # A run that was ordered a moment ago has no row yet.
+        history = book.history(book.open[-1].run if book.open else running)
+        decision = decide(history, causes, settings.triggers, now)
+        draft = written(decision, history, settings.model_name, new_run_id(now), present_actor())
+        entry = page.write(draft) if draft else None
+    if entry is None or not decision.fire:
+        return decision, None
+    return decision, book_of([entry]).orders[0]
+
+
+def start(project: Project, engine: Engine, order: Order) -> str:
+    """Tells the orchestrator, and writes that down. Raises `ResourceError`."""
+    where = starting.start(project, order)
+    Ledger(engine).write(_about(order, STARTED, project, reason=where))
+    return where
+
+
+def settle(project: Project, engine: Engine) -> list[Order]:
+    """Writes down what became of the runs that have ended since; returns their orders."""
+    done = list[Order]()
+    for order in read_book(engine).open:
+        run = Runs(engine).get(order.run)
+        if run is None or run.status == "running":
+            continue
+        if _end(project, engine, order, end_of(run)):
+            done.append(order)
+    return done
+
+
+def _start_again(project: Project, engine: Engine) -> list[str]:
+    """Orders that nothing came of: whoever wrote them was killed, or the orchestrator was away."""
+    troubles, now = list[str](), datetime.now(UTC)
+    for order in read_book(engine).open:
+        last = order.started[-1] if order.started else order.at
+        wait = PATIENCE if order.started else timedelta(minutes=1)
+        if Runs(engine).get(order.run) is not None or now - last < wait:
+            continue
+        if len(order.started) < MOST_STARTS and now - order.at < MOST_STARTS * PATIENCE:
+            troubles += _tell(project, engine, order)
+        else:
+            said = (
+                f"{project.settings.pipeline.orchestrator} has no such run after {now - order.at}"
+            )
+            _end(project, engine, order, End(Outcome.NOT_STARTED, said))
+            troubles.append(f"{order.run}: {said}")
+    return troubles
+
+
+def _tell(project: Project, engine: Engine, order: Order) -> list[str]:
+    try:
+        start(project, engine, order)
+    except PenstockError as error:
+        return [f"{order.run} is ordered, and not started yet: {error.message}"]
+    return []
+
+
+def _end(project: Project, engine: Engine, order: Order, end: End) -> bool:
+    """Writes the end down, once."""
+    with Ledger(engine).page() as page:
+        if all(one.number != order.number for one in book_of(page.entries(ACTIONS)).open):
+            return False
+        draft = _about(order, ENDED, project, reason=end.said[:LONGEST], model=end.version)
+        page.write(structs.replace(draft, outcome=str(end.outcome)))
+    return True
+
+
+def _about(order: Order, action: str, project: Project, *, reason: str, **details: str) -> Draft:
+    """An entry that goes on with an order."""
+    return Draft(
+        by=present_actor(),
+        action=action,
+        subject=project.settings.model_name,
+        run_id=order.run,
+        reason=reason,
+        details={"trigger": order.number, **{k: v for k, v in details.items() if v}},
+    )
