@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from penstock.setting_types import LongSpan, Name, Section, Span, split_words
+from penstock.setting_types import LongSpan, Name, Rule, Section, Span, parse_rule, split_words
+
+FOUND = "found"
+
+# What a rule can be about. A name that ends with * stands for one a metric, such as
+# estimated_auc_roc.
+MEASURES: Mapping[str, str] = {
+    "drift": "a feature is distributed otherwise than in the reference",
+    "prediction_drift": "the predictions are",
+    "null_share": "share of a column that is missing",
+    "unseen_share": "share of values that the reference does not know",
+    "out_of_range_share": "share of values beyond those of the reference",
+    "estimated_*": "performance as it is estimated without labels",
+    "realised_*": "performance on the labels that came",
+    "calibration_error": "how far the predicted probabilities are from what happened",
+    "coverage": "share of predictions whose labels came",
+    "skew": "share of served features that an offline recomputation does not give",
+    "event_age_s": "seconds since the newest event of a source",
+    "endpoint.error_rate": "share of an endpoint's answers of the last minutes that were errors",
+    "endpoint.latency_p95_ms": "95 % of them took at most so many milliseconds",
+    "monitoring.silent": "seconds since anybody looked at what is served",
+    "monitoring.errors": "measures of the last look that could not be read",
+    "pipeline.failed": "the last run failed",
+}
+# Of these alone a rollback is taken for a remedy.
+SERVICE_MEASURES = ("endpoint.error_rate", "endpoint.latency_p95_ms")
 
 
 class MonitoringSettings(Section):
@@ -17,8 +44,92 @@ class MonitoringSettings(Section):
     window: LongSpan = timedelta(days=1)  # of predictions that one look compares
 
 
+def parse_condition(value: Any) -> Any:
+    """ "> 0.2" -> a threshold; "found" -> None, which leaves it to the report's own verdict."""
+    try:
+        return None if value == FOUND else parse_rule(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither 'found' nor a threshold like '> 0.2'") from None
+
+
 class AlertRule(Section):
     """When somebody is told, and what is done."""
+
+    metric: str  # one of MEASURES
+    subject: str = "*"  # a feature, column, view or slice; * and ? as in file names
+    endpoint: str = "*"
+    when: Annotated[Rule | None, BeforeValidator(parse_condition)] = None  # None: "found"
+    lasts: Span = timedelta(0)  # from the first look that found it to the one that fires
+    looks: int = Field(default=1, ge=1, le=100)  # in a row: to fire, and to be resolved
+    severity: Literal["page", "ticket", "info"] = "ticket"
+    owner: str = ""  # empty: the project's
+    runbook: str = ""  # where it stands what to do
+    action: Literal["none", "propose", "retrain", "hold", "rollback"] = "propose"
+    group: str = ""  # rules of one group are told of in one message; empty: the rule alone
+    quiet: LongSpan = timedelta(hours=1)  # told of again within this: not at all
+    repeat: LongSpan = timedelta(days=1)  # what goes on firing is told of again
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> AlertRule:
+        if not is_measure(self.metric):
+            close = difflib.get_close_matches(self.metric, MEASURES, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(MEASURES)
+            raise ValueError(f"nothing measures {self.metric!r}{meant} There are {known}")
+        if self.action == "rollback" and self.metric not in SERVICE_MEASURES:
+            raise ValueError(
+                f"{self.metric} never rolls back: only {' and '.join(SERVICE_MEASURES)} do; "
+                "write propose, retrain or hold"
+            )
+        return self
+
+
+def is_measure(name: str) -> bool:
+    """Whether a look may bring a measure of this name."""
+    families = (known.removesuffix("*") for known in MEASURES if known.endswith("*"))
+    return name in MEASURES or any(name.startswith(start) and name != start for start in families)
+
+
+# What is watched without a word in the settings.
+DEFAULT_RULES: Mapping[str, Mapping[str, Any]] = {
+    "endpoint_errors": {
+        "metric": "endpoint.error_rate",
+        "when": "> 0.02",
+        "lasts": "2m",
+        "severity": "page",
+        "group": "service",
+    },
+    "endpoint_slow": {
+        "metric": "endpoint.latency_p95_ms",
+        "when": "> 250",
+        "lasts": "5m",
+        "group": "service",
+    },
+    "missing_values": {"metric": "null_share", "looks": 2, "group": "data"},
+    "unseen_values": {"metric": "unseen_share", "looks": 2, "group": "data"},
+    "out_of_range": {"metric": "out_of_range_share", "looks": 2, "group": "data"},
+    "feature_drift": {"metric": "drift", "group": "model"},
+    "prediction_drift": {"metric": "prediction_drift", "group": "model"},
+    "performance_estimate": {"metric": "estimated_*", "group": "model"},
+    "performance": {"metric": "realised_*", "severity": "page", "group": "model"},
+    "skew": {"metric": "skew", "group": "data"},
+    "stale_data": {"metric": "event_age_s", "group": "data"},
+    "monitoring_silent": {"metric": "monitoring.silent", "severity": "page", "group": "monitoring"},
+    "monitoring_errors": {"metric": "monitoring.errors", "looks": 2, "group": "monitoring"},
+    "pipeline_failed": {"metric": "pipeline.failed", "looks": 2, "group": "pipeline"},
+}
+
+
+def with_default_rules(given: Any) -> Any:
+    """The rules of a project, laid over those that every project has."""
+    if not isinstance(given, dict):
+        return given
+    over = {
+        name: {**DEFAULT_RULES.get(name, {}), **rule} if isinstance(rule, dict) else rule
+        for name, rule in given.items()
+    }
+    return {**DEFAULT_RULES, **over}
 
 
 class TriggerSettings(Section):

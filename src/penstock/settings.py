@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from penstock.monitoring_settings import (
     MonitoringSettings,
     ServiceSettings,
     TriggerSettings,
+    with_default_rules,
 )
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
@@ -26,34 +27,13 @@ from penstock.setting_types import (
     Moment,
     Name,
     Ratio,
+    Rule,
     Section,
     Size,
+    Threshold,
     Words,
     split_words,
 )
-
-
-def parse_rule(value: Any) -> Any:
-    """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
-    if not isinstance(value, str | int | float):
-        return value
-    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", str(value))
-    if match is None:
-        raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
-    return {"op": match[1], "value": float(match[2])}
-
-
-class Rule(Section):
-    """A threshold on a metric."""
-
-    op: Literal["<", "<=", ">", ">="]
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.value:g}"
-
-
-Threshold = Annotated[Rule, BeforeValidator(parse_rule)]
 
 
 class ProjectSettings(Section):
@@ -268,7 +248,9 @@ class Settings(Section):
     rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    alerts: dict[Name, AlertRule] = Field(default_factory=dict)  # by the rule's name
+    alerts: Annotated[dict[Name, AlertRule], BeforeValidator(with_default_rules)] = Field(
+        default_factory=dict, validate_default=True
+    )  # by the rule's name
     triggers: TriggerSettings = TriggerSettings()
     services: ServiceSettings = ServiceSettings()
     notify: NotifySettings = NotifySettings()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.gates.metrics import SMALLER_IS_BETTER, require_metric, score
-from penstock.gates.thresholds import judge, judge_better, judge_champion
+from penstock.gates.thresholds import CHAMPION, judge, judge_better, judge_champion
 from penstock.records import Check, ModelReport
 from penstock.settings import GateSettings
 from penstock.stats.bootstrap import paired_difference, weighted_metric
@@ -66,7 +66,7 @@ def _against(
     require_metric(settings.metric, "[gates.champion] metric")
     if champion.probability is None:
         incomparable = Check(
-            name="champion",
+            name=CHAMPION,
             passed=False,
             observed="not comparable",
             expected=f"no worse than {champion.label} by more than {settings.margin:g}",

@@ -7,10 +7,12 @@ import operator
 from collections.abc import Mapping
 
 from penstock.records import Check
-from penstock.settings import ChampionSettings, Rule
+from penstock.setting_types import Rule
+from penstock.settings import ChampionSettings
 from penstock.stats.bootstrap import Interval
 
-BETTER = "better than the champion"  # the check of a model that a trigger made
+# Checks against the champion: of every model, and of one that a trigger made.
+CHAMPION, BETTER = "champion", "better than the champion"
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -85,7 +87,7 @@ def judge_champion(
             f"({settings.confidence:.0%} interval, {difference.resamples} resamples)"
         )
     return Check(
-        name="champion",
+        name=CHAMPION,
         passed=bool(worst >= -settings.margin),  # NaN compares false: it does not pass
         observed=f"{difference.estimate:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
         expected=expected,

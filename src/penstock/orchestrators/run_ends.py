@@ -9,15 +9,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
-from penstock.errors import GateFailed, PenstockError
-from penstock.gates.thresholds import BETTER
+from penstock.errors import KINDS, GateFailed, NoBetter, PenstockError
 from penstock.monitoring.triggers import Outcome
-from penstock.pipeline.execution import GateRefused
 from penstock.project import Project
-from penstock.records import GateReport, ModelReport, ModelVersion, from_json
+from penstock.records import ModelVersion, from_json
 from penstock.state.runs import RunRow, Runs, StepRow
-
-CHAMPION = "champion"  # the check that a model is not worse, see `judge_champion`
 
 
 @dataclass(frozen=True)
@@ -32,12 +28,8 @@ def end_of(run: RunRow) -> End:
     if run.status == "interrupted":
         return End(Outcome.INTERRUPTED, _message(run.error))
     if run.status == "failed":
-        failed = next((step for step in run.steps if step.status == "failed"), None)
-        report = _record(failed)
-        if isinstance(report, GateReport) and not report.passed:
-            return _refused(report)
-        refused = (run.error or {}).get("error") == GateFailed.__name__
-        return End(Outcome.REFUSED if refused else Outcome.FAILED, _message(run.error))
+        kind = KINDS[(run.error or {}).get("error", "PenstockError")]
+        return End(outcome_of(kind), _message(run.error))
     for step in run.steps:
         version = _record(step)
         if isinstance(version, ModelVersion):
@@ -47,13 +39,11 @@ def end_of(run: RunRow) -> End:
     return End(Outcome.NOTHING_NEW, "no version was registered")
 
 
-def is_no_better(error: PenstockError) -> bool:
-    """Whether a run ended because the model that a trigger made is no better than the champion."""
-    return (
-        isinstance(error, GateRefused)
-        and error.report is not None
-        and _refused(error.report).outcome is Outcome.NO_BETTER
-    )
+def outcome_of(error: type[PenstockError]) -> Outcome:
+    """What a run that ended with such an error came to."""
+    if issubclass(error, NoBetter):
+        return Outcome.NO_BETTER
+    return Outcome.REFUSED if issubclass(error, GateFailed) else Outcome.FAILED
 
 
 def run_that_goes_on(project: Project, engine: Engine) -> str:
@@ -71,14 +61,6 @@ def run_that_goes_on(project: Project, engine: Engine) -> str:
     except Timeout:
         pass
     return next((run.id for run in runs.running()), "")
-
-
-def _refused(report: GateReport) -> End:
-    failures = {check.name: check for check in report.failures}
-    said = "; ".join(check.reason for check in report.failures)
-    if isinstance(report, ModelReport) and BETTER in failures and {*failures} <= {BETTER, CHAMPION}:
-        return End(Outcome.NO_BETTER, failures[BETTER].reason)
-    return End(Outcome.REFUSED, said)
 
 
 def _record(step: StepRow | None) -> Any:

@@ -7,6 +7,7 @@ local runs are, so that `penstock runs` shows both alike.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +17,18 @@ from sqlalchemy import Engine
 
 from penstock.access.present import acting
 from penstock.access.roles import Permission
-from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
+from penstock.errors import (
+    NoBetter,
+    PenstockError,
+    ResourceError,
+    StepError,
+    StepInterrupted,
+    from_dict,
+)
 from penstock.monitoring.trigger_book import read_book
-from penstock.notifications.delivery import deliver, failure_message, no_better_message
+from penstock.notifications.delivery import failure_message, no_better_message
+from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
-from penstock.orchestrators.run_ends import is_no_better
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
@@ -96,12 +104,12 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
     """Sends the failure to the team; a channel that is down does not hide the failure itself."""
-    name, failed = project.settings.project.name, not is_no_better(error)
+    failed = not isinstance(error, NoBetter)
     message = failure_message if failed else no_better_message
-    title, body = message(name, run_id, step, error)
-    log = project.folder / "notices.log"
+    title, body = message(project.settings.project.name, run_id, step, error)
+    key = f"{run_id}/{step}/{secrets.token_hex(4)}"  # of each failure, also of a task cleared
     with contextlib.suppress(ResourceError, OSError):
-        deliver(title, body, project.settings.notify, log, failure=failed)
+        tell(project, title, body, key=key, failure=failed)
 
 
 def _death(step: str, reason: str) -> PenstockError:

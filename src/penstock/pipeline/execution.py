@@ -20,7 +20,8 @@ from filelock import FileLock
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from penstock.errors import GateFailed, IntegrityError, StepError
+from penstock.errors import GateFailed, IntegrityError, NoBetter, StepError
+from penstock.gates.thresholds import BETTER, CHAMPION
 from penstock.lineage.store import record_step
 from penstock.pipeline.context import Progress, StepContext
 from penstock.pipeline.failures import translated
@@ -77,6 +78,10 @@ class GateRefused(GateFailed):
     def __init__(self, message: str, *, hint: str = "", report: GateReport | None = None) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+
+
+class ChampionStays(NoBetter, GateRefused):
+    """The same where all that speaks against a model is that the champion is as good."""
 
 
 def prepare(
@@ -226,6 +231,9 @@ def _run(
 
 
 def _refusal(step: Step, report: GateReport) -> GateRefused:
+    failures = {check.name: check for check in report.failures}
+    if BETTER in failures and failures.keys() <= {BETTER, CHAMPION}:
+        return ChampionStays(failures[BETTER].reason, report=report)
     lines = "; ".join(
         f"{check.name}: {check.observed}, expected {check.expected}"
         for check in report.failures[:5]

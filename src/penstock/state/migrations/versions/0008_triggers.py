@@ -1,10 +1,10 @@
-"""Triggers: why a run was started; heartbeats of what goes on by itself."""
+"""What started a run, and why."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 
 
 def upgrade() -> None:
@@ -13,10 +13,3 @@ def upgrade() -> None:
         if column.name not in known:
             column.nullable, column.server_default = False, sa.DefaultClause("")
             op.add_column("runs", column)
-    op.create_table(
-        "heartbeats",
-        sa.Column("name", sa.String(64), primary_key=True),
-        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("said", sa.Text, nullable=False),
-        if_not_exists=True,
-    )
