@@ -174,7 +174,23 @@ class PipelineSettings(Section):
     timeout: Duration = timedelta(hours=2)  # of one attempt of one step
     timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
     workers: int = Field(default=2, ge=1)  # independent steps run side by side
-    orchestrator: Literal["local", "airflow", "prefect"] = "local"  # what a trigger starts it on
+    orchestrator: Literal["local", "airflow", "prefect"] = "local"  # what triggers start runs on
+    python: str = ""  # that runs the steps of Airflow's tasks; empty: Airflow's own
+    airflow_url: str = "http://127.0.0.1:8080"  # of its API server
+    airflow_user: str = "admin"  # of Airflow's simple auth manager; not asked where a token is set
+    airflow_password: SecretStr = SecretStr("")
+    airflow_token: SecretStr = SecretStr("")  # a bearer token of another auth manager
+
+    @field_validator("airflow_url")
+    @classmethod
+    def _is_a_server(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
+            raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
+        if "@" in value:
+            raise ValueError(
+                "the URL holds a password: give it in PENSTOCK_PIPELINE_AIRFLOW_PASSWORD"
+            )
+        return value.rstrip("/")
 
 
 class NotifySettings(Section):

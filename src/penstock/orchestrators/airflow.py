@@ -80,6 +80,7 @@ def _operator(dag: DAG, project: Project, plan: Plan, step: Step) -> PenstockSte
         project=str(project.root),
         environment=project.environment,
         needs=sorted({*plan.sources(step).values(), *step.after}),
+        python=limits.python,
         execution_timeout=limits.timeouts.get(step.name, limits.timeout),
     )
 
@@ -88,14 +89,22 @@ class PenstockStepOperator(BaseOperator):
     """Runs one step of a project's plan. Its XCom is the step's record."""
 
     def __init__(
-        self, *, project: str, environment: str, needs: list[str], **arguments: Any
+        self,
+        *,
+        project: str,
+        environment: str,
+        needs: list[str],
+        python: str = "",
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.project = project
         self.environment = environment
         self.needs = needs  # the steps whose records it is given
+        self.python = python  # that runs the step; empty: the one that runs Airflow's task
 
     def execute(self, context: Any) -> dict[str, Any]:
+        from penstock.orchestrators.other_python import run_task_in
         from penstock.orchestrators.task import Task, run_task
 
         instance = context["ti"]
@@ -110,6 +119,9 @@ class PenstockStepOperator(BaseOperator):
         )
         try:
             with _quiet_tools():
+                if self.python:
+                    where = (self.python, self.project, self.environment)
+                    return run_task_in(*where, task, records)
                 return run_task(open_project(Path(self.project), self.environment), task, records)
         except PenstockError as error:
             told = f"{error.message}\n{error.hint}".strip()
