@@ -5,11 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from penstock.setting_types import LongSpan, Name, Rule, Section, Span, parse_rule, split_words
+from penstock.setting_types import (
+    LongSpan,
+    Name,
+    Rule,
+    Section,
+    Size,
+    Span,
+    parse_rule,
+    split_words,
+)
 
 FOUND = "found"
 
@@ -148,5 +157,16 @@ class TriggerSettings(Section):
     endpoint: Name = "production"  # where to
 
 
+Kind = Literal["scheduler", "gateway", "controller", "monitor", "mlflow"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
 class ServiceSettings(Section):
     """The processes that `penstock up` keeps alive."""
+
+    run: Annotated[tuple[Kind, ...], BeforeValidator(split_words)] = KINDS  # as far as there is use
+    controller_port: int = Field(default=8610, ge=1, le=65535)  # of its HTTP interface
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)  # of MLflow's web pages, on 127.0.0.1
+    patience: Span = timedelta(minutes=1)  # that one may take to end before it is killed
+    log_size: Size = 16 * 2**20  # of a service's log in bytes, at which a new one begins
+    log_files: int = Field(default=5, ge=1, le=1_000)  # that are kept of each, beside the present

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -166,7 +167,8 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron
+    schedule: str = "0 2 * * *"  # cron; empty: runs are started by hand, or by triggers
+    timezone: str = "UTC"  # of the schedule, such as Europe/Berlin
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -191,6 +193,14 @@ class PipelineSettings(Section):
                 "the URL holds a password: give it in PENSTOCK_PIPELINE_AIRFLOW_PASSWORD"
             )
         return value.rstrip("/")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone like 'Europe/Berlin' or 'UTC'") from None
 
 
 class NotifySettings(Section):

@@ -10,7 +10,7 @@ trigger.followed       a rollout of the version that it made was started
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,23 @@ from sqlalchemy import Engine
 
 from penstock.audit.entries import Actor, Draft, Entry
 from penstock.audit.ledger import Ledger
-from penstock.monitoring.triggers import Cause, Decision, Fired, History, Hold, Kind, Outcome
+from penstock.monitoring.triggers import (
+    Cause,
+    Decision,
+    Fired,
+    History,
+    Hold,
+    Kind,
+    Outcome,
+    kind_of_measure,
+    said,
+)
 
 REQUESTED = "retraining.requested"
 FIRED, HELD, STARTED = "trigger.fired", "trigger.held", "trigger.started"
 ENDED, FOLLOWED = "trigger.ended", "trigger.followed"
 ACTIONS = (REQUESTED, FIRED, HELD, STARTED, ENDED, FOLLOWED)
+ALERT = "alert"  # the cause of a request by an alert's rule
 LONGEST = 500  # characters of a reason, in the run, its tags and the model card
 
 
@@ -51,6 +62,12 @@ class Order:
         """The first cause's; a person's before any other."""
         kinds = [one.kind for one in self.causes]
         return Kind.MANUAL if Kind.MANUAL in kinds else kinds[0]
+
+    @property
+    def because(self) -> str:
+        """The reason of the run, which has the kind beside it."""
+        first, *more = sorted(self.causes, key=lambda one: one.kind is not self.kind)
+        return "; ".join(filter(None, (first.reason, said(more))))[:LONGEST]
 
     @property
     def fired(self) -> Fired:
@@ -150,7 +167,7 @@ def written(decision: Decision, history: History, model: str, run: str, by: Acto
 def _request(entry: Entry) -> Cause:
     told = entry.details
     return Cause(
-        kind=_kind(told.get("cause", "")),
+        kind=_kind(told),
         key=str(told.get("key") or f"request/{entry.sequence}"),
         reason=entry.reason or str(told.get("alert") or "asked for"),
         at=entry.at,
@@ -160,9 +177,12 @@ def _request(entry: Entry) -> Cause:
     )
 
 
-def _kind(text: str) -> Kind:
-    """An alert may be about what no trigger is named after."""
-    return Kind(text) if text in set(Kind) else Kind.WEBHOOK
+def _kind(told: Mapping[str, Any]) -> Kind:
+    """An alert's is that of the first measure that it is about."""
+    measures = told.get("measures") or [{}]
+    if told.get("cause") == ALERT:
+        return kind_of_measure(str(measures[0].get("metric", "")))
+    return Kind(told["cause"]) if told.get("cause") in set(Kind) else Kind.WEBHOOK
 
 
 def _order(entry: Entry) -> Order:

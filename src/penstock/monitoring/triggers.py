@@ -193,6 +193,13 @@ def causes_of(report: Report) -> Iterable[Cause]:
     )
 
 
+def kind_of_measure(metric: str) -> Kind:
+    """Of a run because of a measure, by the names of `MEASURES`."""
+    if metric.startswith(("estimated_", "realised_")) or metric == "calibration_error":
+        return Kind.PERFORMANCE
+    return Kind.FRESHNESS if metric == "event_age_s" else Kind.DRIFT
+
+
 def _finding(one: Measure) -> str:
     return f"{_name(one)}: {one.reason}"
 

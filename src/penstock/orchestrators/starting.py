@@ -10,10 +10,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 
 from penstock.errors import ResourceError, SettingsError
 from penstock.monitoring.trigger_book import Order
+from penstock.orchestrators.airflow_api import run_id, start_run
 from penstock.project import Project
+from penstock.state.runs import new_run_id
 
 Starter = Callable[[Project, Order], str]
 
@@ -24,6 +27,12 @@ def start(project: Project, order: Order) -> str:
     Raises `ResourceError` where the orchestrator is not reached, and it may be tried again.
     """
     return STARTERS[project.settings.pipeline.orchestrator](project, order)
+
+
+def new_run(project: Project, now: datetime) -> str:
+    """The id of a run that is to be ordered, as the orchestrator will call it."""
+    made = new_run_id(now)
+    return run_id(made) if project.settings.pipeline.orchestrator == "airflow" else made
 
 
 def _local(project: Project, order: Order) -> str:
@@ -50,10 +59,10 @@ def _local(project: Project, order: Order) -> str:
 
 def _airflow(project: Project, order: Order) -> str:
     """A run of the project's DAG; its tasks find the order by the run's id."""
-    raise SettingsError(
-        '[pipeline] orchestrator is "airflow", which triggers cannot start a run on',
-        hint='set it to "local"',
-    )
+    details = {"cause": str(order.kind), "entry": order.number}
+    return start_run(
+        project, order.because, key=order.run.removeprefix(run_id("")), conf=details
+    ).url
 
 
 def _prefect(project: Project, order: Order) -> str:

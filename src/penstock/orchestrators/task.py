@@ -72,7 +72,7 @@ def run_task(
 def _identity(database: Engine, task: Task) -> RunIdentity:
     """A run that a trigger ordered carries its reason, whoever carries it out."""
     order = read_book(database).of_run(task.run_id)
-    trigger, reason = (str(order.kind), order.reason) if order else (task.trigger, task.reason)
+    trigger, reason = (str(order.kind), order.because) if order else (task.trigger, task.reason)
     return RunIdentity(task.run_id, task.as_of, asked=True, trigger=trigger, reason=reason)
 
 

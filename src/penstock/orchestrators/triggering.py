@@ -31,7 +31,7 @@ from penstock.orchestrators import starting
 from penstock.orchestrators.causes import causes_now
 from penstock.orchestrators.run_ends import End, end_of, run_that_goes_on
 from penstock.project import Project
-from penstock.state.runs import Runs, new_run_id
+from penstock.state.runs import Runs
 
 PATIENCE = timedelta(minutes=10)  # between telling the orchestrator, and telling it again
 MOST_STARTS = 3  # times that it is told
@@ -76,13 +76,15 @@ def decided(
 ) -> tuple[Decision, Order | None]:
     """The decision, which is written down, and the run that it orders."""
     settings, now = project.settings, datetime.now(UTC)
+    run = starting.new_run(project, now)
     running = run_that_goes_on(project, engine)
+    settle(project, engine)
     with Ledger(engine).page() as page:
         book = book_of(page.entries(ACTIONS))
         # A run that was ordered a moment ago has no row yet.
         history = book.history(book.open[-1].run if book.open else running)
         decision = decide(history, causes, settings.triggers, now)
-        draft = written(decision, history, settings.model_name, new_run_id(now), present_actor())
+        draft = written(decision, history, settings.model_name, run, present_actor())
         entry = page.write(draft) if draft else None
     if entry is None or not decision.fire:
         return decision, None
