@@ -51,7 +51,11 @@ COMMANDS: tuple[Command, ...] = (
                 help="the moment the run is about, ISO 8601 (default: now)",
             ),
             Option("--reason", metavar="TEXT", default="", help="kept with the run and its model"),
-            Option("--trigger", type=int, metavar="ENTRY", help="carry out what this entry orders"),
+            Option(
+                "--trigger",
+                metavar="ENTRY|schedule",
+                help="carry out what this entry of the ledger orders, or a slot of the schedule",
+            ),
         ),
         "Exit status 1 means that a gate or a step failed.",
     ),

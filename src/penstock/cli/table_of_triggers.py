@@ -46,7 +46,14 @@ TRIGGER_COMMANDS: tuple[Command, ...] = (
         "triggers check",
         "Look at requests, reports and data, and start the run or rollout that is due",
         "penstock.cli.triggers:check",
-        (),
+        (
+            Option(
+                "--report",
+                metavar="FILE",
+                action="append",
+                help="a report as `penstock monitor … --json` prints it; may be repeated",
+            ),
+        ),
         "What `penstock monitor loop` does by itself. May be repeated, and run twice at once.",
     ),
 )

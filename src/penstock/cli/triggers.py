@@ -87,11 +87,13 @@ def fire(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
+    from penstock.cli.alert_reports import reports_of
     from penstock.orchestrators import triggering
     from penstock.state.database import open_database
 
     project = project_of(options)
-    checked = triggering.check(project, open_database(project))
+    reports = reports_of(options.report)
+    checked = triggering.check(project, open_database(project), reports)
     _told(options, checked)
     return 1 if checked.troubles else 0
 
@@ -109,6 +111,10 @@ def _told(options: argparse.Namespace, checked: Checked) -> int:
                 "causes": [_cause(one) for one in decision.causes],
                 "run": order.run if order else None,
                 "ended": [_as_json(one) for one in checked.ended],
+                "followed": [
+                    {"model": one.version, "rollout": one.rollout, "reason": one.action.reason}
+                    for one in checked.followed
+                ],
                 "troubles": list(checked.troubles),
             }
         )
@@ -123,6 +129,8 @@ def _told(options: argparse.Namespace, checked: Checked) -> int:
         print(f"no run is started: {decision.reason}{until}")
         for cause in decision.causes:
             print(f"  {cause.kind}: {cause.reason}")
+    for done in checked.followed:
+        print(f"{done.version}: {f'{done.rollout}: ' if done.rollout else ''}{done.action.reason}")
     for trouble in checked.troubles:
         print(f"  ! {trouble}")
     return 0 if decision.fire else 1
@@ -146,7 +154,7 @@ def _wait(project: Project, order: Order) -> Order:
 def _asked_for(book: Book, run: str | None) -> Order | Held | None:
     """The order of a run, or what was decided last. Raises `UsageError`."""
     if run is None:
-        decided = [*book.orders, *book.held]
+        decided: list[Order | Held] = [*book.orders, *book.held]
         return max(decided, key=lambda one: one.number) if decided else None
     found = [one for one in book.orders if one.run.startswith(run)]
     if len(found) != 1:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from penstock.audit.entries import Actor, Draft, Entry
-from penstock.audit.ledger import Ledger
+from penstock.audit.ledger import Ledger, present_actor
 from penstock.monitoring.triggers import (
     Cause,
     Decision,
@@ -55,6 +55,7 @@ class Order:
     ended: datetime | None = None
     said: str = ""  # of the end
     version: str = ""  # name@version that it made
+    digest: str = ""  # of its files
     followed: tuple[tuple[str, str], ...] = ()  # (strategy, rollout), oldest first
 
     @property
@@ -139,6 +140,18 @@ def request(
     """The entry by which somebody asks for a run; with the same key again, it is heard once."""
     told = {"cause": str(kind), **({"key": key} if key else {}), **details}
     return Draft(by=by, action=REQUESTED, subject=model, reason=reason[:LONGEST], details=told)
+
+
+def entry_about(order: Order, action: str, subject: str, reason: str, **details: str) -> Draft:
+    """An entry that goes on with an order."""
+    return Draft(
+        by=present_actor(),
+        action=action,
+        subject=subject,
+        run_id=order.run,
+        reason=reason[:LONGEST],
+        details={"trigger": order.number, **{k: v for k, v in details.items() if v}},
+    )
 
 
 def written(decision: Decision, history: History, model: str, run: str, by: Actor) -> Draft | None:
@@ -230,6 +243,7 @@ def _after(order: Order, entry: Entry) -> Order:
         ended=entry.at,
         said=entry.reason,
         version=str(told.get("model", "")),
+        digest=entry.digest,
     )
 
 

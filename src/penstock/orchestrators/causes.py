@@ -1,4 +1,4 @@
-"""What speaks for a run now: requests, the newest reports, and data that was not extracted yet."""
+"""What speaks for a run now: requests, reports, and data that was not extracted yet."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ SOURCES = ("file ", "data ")  # inputs of the extract that are data, and not cod
 SHOWN = 3  # of what changed
 
 
-def causes_now(project: Project, engine: Engine, book: Book) -> Iterator[Cause]:
+def causes_now(
+    project: Project, engine: Engine, book: Book, reports: Iterable[Report]
+) -> Iterator[Cause]:
     """All of them, those that counted already too."""
     yield from book.requests
-    for report in _newest(project, engine):
+    for report in reports:
         yield from causes_of(report)
     if "data" in project.settings.triggers.on:
         yield from new_data(project, engine)
@@ -60,8 +62,3 @@ def new_data(project: Project, engine: Engine) -> Iterator[Cause]:
             reason="; ".join(said[:SHOWN]) + more,
             at=datetime.now(UTC),
         )
-
-
-def _newest(project: Project, engine: Engine) -> Iterable[Report]:
-    """The last report of each kind."""
-    return ()

@@ -21,6 +21,7 @@ class End:
     outcome: Outcome
     said: str
     version: str = ""  # name@version that it registered
+    digest: str = ""  # of its files
 
 
 def end_of(run: RunRow) -> End:
@@ -35,7 +36,8 @@ def end_of(run: RunRow) -> End:
         if isinstance(version, ModelVersion):
             if step.status == "cached":
                 return End(Outcome.NOTHING_NEW, f"{version.label} is made of the same")
-            return End(Outcome.REGISTERED, f"{version.label} passed every gate", version.label)
+            said = f"{version.label} passed every gate"
+            return End(Outcome.REGISTERED, said, version.label, version.digest)
     return End(Outcome.NOTHING_NEW, "no version was registered")
 
 

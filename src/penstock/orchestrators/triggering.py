@@ -7,28 +7,30 @@ not come to, telling the orchestrator or writing down an end, is done by the nex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 from sqlalchemy import Engine
 
-from penstock.audit.ledger import Draft, Ledger, present_actor
+from penstock.audit.ledger import Ledger, present_actor
 from penstock.errors import PenstockError
+from penstock.monitoring.report import Report
 from penstock.monitoring.trigger_book import (
     ACTIONS,
     ENDED,
-    LONGEST,
     STARTED,
     Order,
     book_of,
+    entry_about,
     read_book,
     written,
 )
 from penstock.monitoring.triggers import Cause, Decision, Outcome, decide
 from penstock.orchestrators import starting
 from penstock.orchestrators.causes import causes_now
+from penstock.orchestrators.following import Followed, follow
 from penstock.orchestrators.run_ends import End, end_of, run_that_goes_on
 from penstock.project import Project
 from penstock.state.runs import Runs
@@ -44,18 +46,22 @@ class Checked:
     decision: Decision
     order: Order | None  # the run that was ordered
     ended: tuple[Order, ...]  # runs whose end was written down
-    troubles: tuple[str, ...]  # of telling the orchestrator
+    troubles: tuple[str, ...] = ()  # of telling the orchestrator
+    followed: tuple[Followed, ...] = ()  # what became of versions that were made
 
 
-def check(project: Project, engine: Engine) -> Checked:
-    """Settles what has ended, tells the orchestrator again where it must be, and decides."""
+def check(project: Project, engine: Engine, reports: Sequence[Report] = ()) -> Checked:
+    """Settles what has ended, tells the orchestrator again where it must be, decides, and carries
+    on what was made. `reports`: of the last look.
+    """
     ended = settle(project, engine)
     troubles = _start_again(project, engine)
-    causes = list(causes_now(project, engine, read_book(engine)))
+    causes = list(causes_now(project, engine, read_book(engine), reports))
     decision, order = decided(project, engine, causes)
     if order is not None:
         troubles += _tell(project, engine, order)
-    return Checked(decision, order, tuple(ended), tuple(troubles))
+    followed = tuple(follow(project, engine))
+    return Checked(decision, order, tuple(ended), tuple(troubles), followed)
 
 
 def fire(project: Project, engine: Engine, cause: Cause) -> Checked:
@@ -68,7 +74,7 @@ def fire(project: Project, engine: Engine, cause: Cause) -> Checked:
     decision, order = decided(project, engine, [cause, *waiting])
     if order is not None:
         start(project, engine, order)
-    return Checked(decision, order, tuple(ended), ())
+    return Checked(decision, order, tuple(ended))
 
 
 def decided(
@@ -76,9 +82,7 @@ def decided(
 ) -> tuple[Decision, Order | None]:
     """The decision, which is written down, and the run that it orders."""
     settings, now = project.settings, datetime.now(UTC)
-    run = starting.new_run(project, now)
-    running = run_that_goes_on(project, engine)
-    settle(project, engine)
+    run, running = starting.new_run(project, now), run_that_goes_on(project, engine)
     with Ledger(engine).page() as page:
         book = book_of(page.entries(ACTIONS))
         # A run that was ordered a moment ago has no row yet.
@@ -91,16 +95,26 @@ def decided(
     return decision, book_of([entry]).orders[0]
 
 
+def ordered(project: Project, engine: Engine, cause: Cause) -> tuple[Decision, Order | None]:
+    """The same for who carries the run out: theirs is an order of this cause that nobody began."""
+    settle(project, engine)
+    for order in read_book(engine).open:
+        if cause.key in order.fired.keys and Runs(engine).get(order.run) is None:
+            return Decision(True, order.reason, order.causes), order
+    return decided(project, engine, [cause])
+
+
 def start(project: Project, engine: Engine, order: Order) -> str:
     """Tells the orchestrator, and writes that down. Raises `ResourceError`."""
     where = starting.start(project, order)
-    Ledger(engine).write(_about(order, STARTED, project, reason=where))
+    Ledger(engine).write(entry_about(order, STARTED, project.settings.model_name, where))
     return where
 
 
 def settle(project: Project, engine: Engine) -> list[Order]:
     """Writes down what became of the runs that have ended since; returns their orders."""
     done = list[Order]()
+    run_that_goes_on(project, engine)  # one that was killed is marked as interrupted
     for order in read_book(engine).open:
         run = Runs(engine).get(order.run)
         if run is None or run.status == "running":
@@ -139,21 +153,10 @@ def _tell(project: Project, engine: Engine, order: Order) -> list[str]:
 
 def _end(project: Project, engine: Engine, order: Order, end: End) -> bool:
     """Writes the end down, once."""
+    name = project.settings.model_name
+    draft = entry_about(order, ENDED, name, end.said, model=end.version)
     with Ledger(engine).page() as page:
         if all(one.number != order.number for one in book_of(page.entries(ACTIONS)).open):
             return False
-        draft = _about(order, ENDED, project, reason=end.said[:LONGEST], model=end.version)
-        page.write(structs.replace(draft, outcome=str(end.outcome)))
+        page.write(structs.replace(draft, outcome=str(end.outcome), digest=end.digest))
     return True
-
-
-def _about(order: Order, action: str, project: Project, *, reason: str, **details: str) -> Draft:
-    """An entry that goes on with an order."""
-    return Draft(
-        by=present_actor(),
-        action=action,
-        subject=project.settings.model_name,
-        run_id=order.run,
-        reason=reason,
-        details={"trigger": order.number, **{k: v for k, v in details.items() if v}},
-    )
