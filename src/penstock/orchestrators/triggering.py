@@ -7,6 +7,7 @@ not come to, telling the orchestrator or writing down an end, is done by the nex
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from msgspec import structs
 from sqlalchemy import Engine
 
 from penstock.audit.ledger import Ledger, present_actor
-from penstock.errors import PenstockError
+from penstock.errors import ConflictError, PenstockError, ResourceError
 from penstock.monitoring.report import Report
 from penstock.monitoring.trigger_book import (
     ACTIONS,
@@ -28,15 +29,18 @@ from penstock.monitoring.trigger_book import (
     written,
 )
 from penstock.monitoring.triggers import Cause, Decision, Outcome, decide
+from penstock.notifications.outbox import tell
 from penstock.orchestrators import starting
 from penstock.orchestrators.causes import causes_now
 from penstock.orchestrators.following import Followed, follow
 from penstock.orchestrators.run_ends import End, end_of, run_that_goes_on
 from penstock.project import Project
+from penstock.setting_types import duration_text
 from penstock.state.runs import Runs
 
+FIRST_PATIENCE = timedelta(minutes=1)  # with whoever wrote an order down, and will start it
 PATIENCE = timedelta(minutes=10)  # between telling the orchestrator, and telling it again
-MOST_STARTS = 3  # times that it is told
+GIVEN_UP = timedelta(hours=1)  # after which an order that nothing came of has ended
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,17 @@ def ordered(project: Project, engine: Engine, cause: Cause) -> tuple[Decision, O
 
 
 def start(project: Project, engine: Engine, order: Order) -> str:
-    """Tells the orchestrator, and writes that down. Raises `ResourceError`."""
-    where = starting.start(project, order)
+    """Tells the orchestrator, and writes that down.
+
+    Raises `ResourceError` or `ConflictError` where it may be tried again; another `PenstockError`
+    ends the order.
+    """
+    try:
+        where = starting.start(project, order)
+    except PenstockError as error:
+        if not (error.transient or isinstance(error, ConflictError)):
+            _give_up(project, engine, order, error.message)
+        raise
     Ledger(engine).write(entry_about(order, STARTED, project.settings.model_name, where))
     return where
 
@@ -129,17 +142,16 @@ def _start_again(project: Project, engine: Engine) -> list[str]:
     troubles, now = list[str](), datetime.now(UTC)
     for order in read_book(engine).open:
         last = order.started[-1] if order.started else order.at
-        wait = PATIENCE if order.started else timedelta(minutes=1)
+        wait = PATIENCE if order.started else FIRST_PATIENCE
         if Runs(engine).get(order.run) is not None or now - last < wait:
             continue
-        if len(order.started) < MOST_STARTS and now - order.at < MOST_STARTS * PATIENCE:
+        if now - order.at < GIVEN_UP:
             troubles += _tell(project, engine, order)
-        else:
-            said = (
-                f"{project.settings.pipeline.orchestrator} has no such run after {now - order.at}"
-            )
-            _end(project, engine, order, End(Outcome.NOT_STARTED, said))
-            troubles.append(f"{order.run}: {said}")
+            continue
+        where, after = project.settings.pipeline.orchestrator, duration_text(GIVEN_UP)
+        said = f"no such run has begun ({where}) {after} after it was ordered"
+        _give_up(project, engine, order, said)
+        troubles.append(f"{order.run}: {said}")
     return troubles
 
 
@@ -149,6 +161,17 @@ def _tell(project: Project, engine: Engine, order: Order) -> list[str]:
     except PenstockError as error:
         return [f"{order.run} is ordered, and not started yet: {error.message}"]
     return []
+
+
+def _give_up(project: Project, engine: Engine, order: Order, said: str) -> None:
+    """Ends an order that nothing came of, and tells people; its causes may order another."""
+    if not _end(project, engine, order, End(Outcome.NOT_STARTED, said)):
+        return
+    name = project.settings.project.name
+    lines = (f"Pipeline: {name}", f"Run: {order.run}", f"Because of: {order.reason}")
+    body = "\n".join((*lines, f"What happened: {said}"))
+    with contextlib.suppress(ResourceError, OSError):  # it is queued, and in the log
+        tell(project, f"[{name}] a run could not be started", body, key=order.run, failure=True)
 
 
 def _end(project: Project, engine: Engine, order: Order, end: End) -> bool:
