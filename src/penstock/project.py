@@ -122,6 +122,17 @@ def open_project(
     )
 
 
+def project_above(file: Path) -> Path:
+    """The project that a module for another tool lies in, in its `dags/` or `flows/`."""
+    root = _root_above(file.resolve().parent)
+    if root is None:
+        raise ProjectError(
+            f"no {SETTINGS_FILE} in any folder above {file}",
+            hint="keep the file in its project, and link it to where the other tool looks for it",
+        )
+    return root
+
+
 def _root_above(start: Path) -> Path | None:
     return next((p for p in (start, *start.parents) if (p / SETTINGS_FILE).is_file()), None)
 

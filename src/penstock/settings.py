@@ -53,6 +53,8 @@ class DataSettings(Section):
     refresh: Literal["on_change", "always"] = "on_change"  # always: the source is not a file
     remote: str = ".penstock/dvc-remote"  # a folder, or s3://bucket/prefix
     future_tolerance: Duration = timedelta(minutes=5)  # clocks of sources may run ahead
+    sample: Ratio = 1.0  # share of the data that is kept, for a quick trial of a change
+    sample_by: str = ""  # column whose values are kept or left out whole; empty: each row alone
 
 
 class FeatureSettings(Section):

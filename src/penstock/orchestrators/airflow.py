@@ -17,14 +17,17 @@ import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from penstock.errors import PenstockError, ProjectError
+from penstock.errors import PenstockError
 from penstock.pipeline.plan import Plan, Step, plan_of
-from penstock.project import SETTINGS_FILE, Project, open_project
+from penstock.project import Project, open_project, project_above
+
+if TYPE_CHECKING:
+    from penstock.orchestrators.tasks import Task
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
@@ -35,7 +38,7 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
 
     `environment` chooses the settings; without it PENSTOCK_ENVIRONMENT does, else production.
     """
-    root = _root_of(Path(file).resolve())
+    root = project_above(Path(file))
     environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
     project = open_project(root, environment)
     settings, plan = project.settings.pipeline, plan_of(project)
@@ -60,16 +63,6 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
         for name in step.after:
             tasks[name] >> tasks[step.name]
     return dag
-
-
-def _root_of(file: Path) -> Path:
-    root = next((folder for folder in file.parents if (folder / SETTINGS_FILE).is_file()), None)
-    if root is None:
-        raise ProjectError(
-            f"no {SETTINGS_FILE} in any folder above {file}",
-            hint="keep the file in its project's dags/, and link it into Airflow's folder of DAGs",
-        )
-    return root
 
 
 def _operator(dag: DAG, project: Project, plan: Plan, step: Step) -> PenstockStepOperator:
@@ -104,8 +97,7 @@ class PenstockStepOperator(BaseOperator):
         self.python = python  # that runs the step; empty: the one that runs Airflow's task
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from penstock.orchestrators.other_python import run_task_in
-        from penstock.orchestrators.task import Task, run_task
+        from penstock.orchestrators.tasks import Task
 
         instance = context["ti"]
         records = {name: instance.xcom_pull(task_ids=name) for name in self.needs}
@@ -119,13 +111,19 @@ class PenstockStepOperator(BaseOperator):
         )
         try:
             with _quiet_tools():
-                if self.python:
-                    where = (self.python, self.project, self.environment)
-                    return run_task_in(*where, task, records)
-                return run_task(open_project(Path(self.project), self.environment), task, records)
+                return self._record(task, records)
         except PenstockError as error:
             told = f"{error.message}\n{error.hint}".strip()
             raise (AirflowException if error.transient else AirflowFailException)(told) from error
+
+    def _record(self, task: Task, records: dict[str, Any]) -> dict[str, Any]:
+        if self.python:
+            from penstock.orchestrators.other_python import run_task_in
+
+            return run_task_in(self.python, self.project, self.environment, task, records)
+        from penstock.orchestrators.task import run_task
+
+        return run_task(open_project(Path(self.project), self.environment), task, records)
 
     def on_kill(self) -> None:
         """Ends the step, so that its end is recorded: on SIGTERM Airflow 3 does no more than call
@@ -146,10 +144,16 @@ def _as_of(run: Any) -> datetime:
 
 def _close(project: Project, context: Any) -> None:
     """Called in Airflow's DAG processor when a run has failed."""
+    step = context["ti"].task_id if "ti" in context else "a step"
+    ended = (context["run_id"], step, context.get("reason") or "no reason given")
+    if python := project.settings.pipeline.python:
+        from penstock.orchestrators.other_python import close_run_in
+
+        close_run_in(python, str(project.root), project.environment, *ended)
+        return
     from penstock.orchestrators.task import close_run
 
-    step = context["ti"].task_id if "ti" in context else "a step"
-    close_run(project, context["run_id"], step, context.get("reason") or "no reason given")
+    close_run(project, *ended)
 
 
 @contextlib.contextmanager

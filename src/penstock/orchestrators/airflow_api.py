@@ -91,7 +91,7 @@ def run_id(key: str) -> str:
     """The id of the run that a key starts: readable, and one that Airflow accepts.
 
     >>> run_id("drift:2026-11-29"), run_id("new data/7")
-    ('penstock__drift:2026-11-29', 'penstock__new-data-7-d1a6b26c')
+    ('penstock__drift:2026-11-29', 'penstock__new-data-7-2f597b93')
     """
     kept = re.sub(r"[^A-Za-z0-9_.~:+-]", "-", key)[:LONGEST_KEY]
     return f"penstock__{kept}" if kept == key else f"penstock__{kept}-{digest_of(key)[:8]}"
@@ -170,15 +170,15 @@ class _Server:
             raise refusal.translated(self) from None
 
     def described(self, told: Mapping[str, Any]) -> AirflowRun:
-        run = str(told["dag_run_id"])
+        run = str(self.part(told, "dag_run_id"))
         page = f"{self.url}/dags/{quote(self.dag)}/runs/{quote(run)}"
-        return AirflowRun(run, str(told["state"]), page)
+        return AirflowRun(run, str(self.part(told, "state")), page)
 
     def require_ready(self) -> None:
         """The DAG is there, runs at all, and does not run now."""
         try:
-            paused = self.ask(f"/api/v2/dags/{quote(self.dag)}")["is_paused"]
-            others = self.ask(f"{self.runs}?{urlencode(UNDER_WAY)}")["dag_runs"]
+            paused = self.part(self.ask(f"/api/v2/dags/{quote(self.dag)}"), "is_paused")
+            others = self.part(self.ask(f"{self.runs}?{urlencode(UNDER_WAY)}"), "dag_runs")
         except _Refused as refusal:
             raise refusal.translated(self) from None
         if paused:
@@ -187,9 +187,9 @@ class _Server:
                 hint=f"`airflow dags unpause {self.dag}`, or the switch beside it at {self.url}",
             )
         if others:
+            other = self.described(others[0])
             raise ConflictError(
-                f"a run of {self.dag} is under way in Airflow: {others[0]['dag_run_id']} "
-                f"({others[0]['state']})",
+                f"a run of {self.dag} is under way in Airflow: {other.id} ({other.state})",
                 hint="wait for its end, and look whether there is still a reason for another",
             )
 
@@ -207,7 +207,7 @@ class _Server:
             )
         who = {"username": self.user, "password": self.password}
         try:
-            return str(self._send("/auth/token", who, {})["access_token"])
+            return str(self.part(self._send("/auth/token", who, {}), "access_token"))
         except _Refused as refusal:
             raise AccessError(
                 f"Airflow at {self.url} gave {self.user} no token ({refusal.status}): "
@@ -232,10 +232,19 @@ class _Server:
                 hint="check [pipeline] airflow_url, and that `airflow api-server` runs there",
             ) from error
         except ValueError as error:
-            raise SettingsError(
-                f"what answers at {self.url} is not Airflow's API: {error}",
-                hint="check [pipeline] airflow_url",
-            ) from error
+            raise self._no_airflow(str(error)) from error
+
+    def part(self, answer: Any, name: str) -> Any:
+        """Of an answer that may be anybody's."""
+        if not isinstance(answer, Mapping) or name not in answer:
+            raise self._no_airflow(f"its answer has no {name}")
+        return answer[name]
+
+    def _no_airflow(self, why: str) -> SettingsError:
+        return SettingsError(
+            f"what answers at {self.url} is not Airflow's API: {why}",
+            hint="check [pipeline] airflow_url",
+        )
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from penstock import __version__
 from penstock.errors import PenstockError, SettingsError, StepError, StepInterrupted, from_dict
-from penstock.orchestrators.task import Task, run_task
+from penstock.orchestrators.tasks import Task
 from penstock.processes.channel import Channel
 from penstock.processes.host import end_with
 from penstock.project import open_project
@@ -42,23 +42,30 @@ def run_task_in(
 
     `python` is the interpreter of an environment that has Penstock in the same version.
     """
+    told = {**asdict(task), "as_of": task.as_of.isoformat()}
+    asked = {"project": project, "environment": environment, "task": told, "records": dict(records)}
+    return dict(_answer(python, asked, task.step)["record"])
+
+
+def close_run_in(
+    python: str, project: str, environment: str, run_id: str, step: str, reason: str
+) -> None:
+    """As `close_run`."""
+    ended = {"run_id": run_id, "step": step, "reason": reason}
+    _answer(python, {"project": project, "environment": environment, "ended": ended}, step)
+
+
+def _answer(python: str, asked: dict[str, Any], step: str) -> dict[str, Any]:
+    """What the other side replies. Raises the error that it replies with."""
     channel, theirs = Channel.pair()
     with theirs:
         process = _started(python, theirs)
     try:
         with contextlib.suppress(BrokenPipeError):  # it has ended: its status tells why
-            channel.send(
-                {
-                    "version": __version__,
-                    "project": project,
-                    "environment": environment,
-                    "task": {**asdict(task), "as_of": task.as_of.isoformat()},
-                    "records": dict(records),
-                }
-            )
+            channel.send({"version": __version__, **asked})
         reply = channel.receive()
         if reply is None:
-            raise _death(python, task.step, process.wait())
+            raise _death(python, step, process.wait())
     except BaseException:  # a timeout or a signal may end the task
         _ask_to_end(process)
         raise
@@ -67,7 +74,7 @@ def run_task_in(
         channel.close()
     if "error" in reply:
         raise from_dict(reply["error"])
-    return dict(reply["record"])
+    return reply
 
 
 def _started(python: str, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -121,7 +128,7 @@ def main() -> None:
         return
     end_with(channel)
     try:
-        reply = {"record": _run(asked)}
+        reply = _done(asked)
     except PenstockError as error:
         reply = {"error": error.as_dict()}
     channel.send(reply)
@@ -131,17 +138,21 @@ def _terminated(*_: Any) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _run(asked: dict[str, Any]) -> dict[str, Any]:
+def _done(asked: dict[str, Any]) -> dict[str, Any]:
+    from penstock.orchestrators.task import close_run, run_task
+
     if asked["version"] != __version__:
         raise StepError(
             f"{sys.executable} has Penstock {__version__}; the orchestrator has {asked['version']}",
             hint="install the same version in both environments",
         )
+    project = open_project(Path(asked["project"]), asked["environment"])
+    if "ended" in asked:
+        close_run(project, **asked["ended"])
+        return {}
     told = asked["task"]
     task = Task(**{**told, "as_of": datetime.fromisoformat(told["as_of"])})
-    return run_task(
-        open_project(Path(asked["project"]), asked["environment"]), task, asked["records"]
-    )
+    return {"record": run_task(project, task, asked["records"])}
 
 
 if __name__ == "__main__":

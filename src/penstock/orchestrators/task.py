@@ -29,24 +29,13 @@ from penstock.monitoring.trigger_book import read_book
 from penstock.notifications.delivery import failure_message, no_better_message
 from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
+from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
-
-
-@dataclass(frozen=True)
-class Task:
-    step: str
-    run_id: str
-    as_of: datetime  # UTC
-    attempt: int  # from 1
-    last_attempt: bool  # no retry will follow, whatever happens
-    orchestrator: str
-    trigger: str = ""  # what the orchestrator started the run for, such as its schedule
-    reason: str = ""
 
 
 def run_task(

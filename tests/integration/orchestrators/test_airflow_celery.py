@@ -28,7 +28,8 @@ from sqlalchemy import Connection, Engine, create_engine, text
 
 from penstock.orchestrators.airflow_api import start_run
 
-pytestmark = pytest.mark.slow
+# The first test waits for a whole deployment and its run, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 __all__ = ["redis_url"]
 
@@ -97,9 +98,7 @@ def refused(airflow: Airflow, survived: Survived) -> str:
     return refused_run(airflow, AS_OF)
 
 
-def test_the_run_succeeds_on_the_worker_that_is_left(
-    airflow: Airflow, survived: Survived
-) -> None:
+def test_the_run_succeeds_on_the_worker_that_is_left(airflow: Airflow, survived: Survived) -> None:
     assert survived.state == "success", airflow.log(survived.run, "register_model", 2)
     again = {task for task, (_, attempts) in survived.tasks.items() if attempts > 1}
     assert again == {"register_model"}

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflows import ONCE, PATIENCE, Airflow, edited, effects, local_executor, refused_run
+from environments import other_python
 from gateways import until
+from local_airflow import BIN
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
 from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
 from penstock.project import Project
 
-pytestmark = pytest.mark.slow
+# The first test waits for a whole deployment and its run, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
 REASON = "drift: minutes_30d moved by 0.31 (PSI) in 3 of 3 windows"
@@ -64,7 +69,16 @@ def triggered(airflow: Airflow) -> Triggered:
 
 
 @pytest.fixture(scope="module")
-def refused(airflow: Airflow, triggered: Triggered) -> str:
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the environment that the second run's steps have to themselves."""
+    return other_python(tmp_path_factory.mktemp("environment") / "venv")
+
+
+@pytest.fixture(scope="module")
+def refused(airflow: Airflow, triggered: Triggered, python: str) -> str:
+    """A run whose gate says no, under another Python than Airflow's."""
+    settings = airflow.project / "penstock.toml"
+    edited(settings, "[pipeline]\n", f'[pipeline]\npython = "{python}"\n')
     return refused_run(airflow, AS_OF)
 
 
@@ -134,13 +148,46 @@ def test_the_log_of_the_task_says_why(airflow: Airflow, refused: str) -> None:
     assert "AirflowFailException" in log
 
 
+BY_HAND = """
+from airflow.sdk import DAG
+from penstock.orchestrators.airflow import PenstockStepOperator
+
+with DAG("by_hand", schedule=None) as dag:
+    PenstockStepOperator(
+        task_id="extract_data", project="PROJECT", environment="dev", needs=[], python="PYTHON"
+    )
+"""
+EXTRACT = """
+import sys
+import pandas as pd
+
+
+def extract(context):
+    print("extracted by", sys.prefix)
+    return pd.DataFrame({"n": [1, 2]})
+"""
+
+
+def test_an_operator_in_a_dag_by_hand_runs_its_step_under_the_python_it_names(
+    airflow: Airflow, python: str, make_project: Callable[..., Project]
+) -> None:
+    project = make_project(**{"pipeline.py": EXTRACT})
+    text = BY_HAND.replace("PROJECT", str(project.root)).replace("PYTHON", python)
+    (airflow.project / "dags" / "by_hand.py").write_text(text)
+    command = [BIN / "airflow", "dags", "test", "by_hand"]
+    clean = {k: v for k, v in airflow.variables.items() if not k.startswith("PENSTOCK_")}
+    done = subprocess.run(command, env=clean, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert f"extracted by {Path(python).parents[1]}" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("changed", "kind", "said"),
     [
         ({"AIRFLOW_URL": "http://127.0.0.1:1"}, ResourceError, "does not answer"),
         ({"AIRFLOW_PASSWORD": "wrong"}, AccessError, "gave admin no token (401)"),
         ({"AIRFLOW_PASSWORD": ""}, AccessError, "neither a token nor a password"),
-        ({"AIRFLOW_TOKEN": "wrong"}, AccessError, "refused us (401)"),
+        ({"AIRFLOW_TOKEN": "wrong"}, AccessError, "refused us (403)"),
     ],
 )
 def test_an_airflow_that_lets_nobody_in_is_an_error_that_says_what_to_set(
