@@ -43,6 +43,8 @@ def server_arguments(project: Project, port: int) -> MlflowServer | None:
         return None
     # The address may hold a password, which other users must not read from a command line.
     variables = {**QUIET, "MLFLOW_BACKEND_STORE_URI": uri}
+    # MLflow 3.17 starts nine more processes, for evaluations by language models.
+    variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     arguments = ("mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     return MlflowServer(arguments, f"http://127.0.0.1:{port}", variables)
 

@@ -152,7 +152,7 @@ class Scheduler:
             log.error("the run of %s broke off with status %d", slot, status)
         else:
             with contextlib.suppress(ConflictError):  # another scheduler took it over meanwhile
-                memory.end(under_way.claimed, ENDS[status])
+                memory.end(under_way.claimed, ENDS[status], f"its run {ENDS[status]}")
             log.info("the run of %s %s", slot, ENDS[status])
         self._under_way = None
 

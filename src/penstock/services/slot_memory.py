@@ -60,7 +60,7 @@ class SlotMemory:
         )
         return claimed
 
-    def end(self, claimed: Standing, status: str, reason: str = "") -> None:
+    def end(self, claimed: Standing, status: str, reason: str) -> None:
         """Raises `ConflictError` where another scheduler went on with it."""
         self._write(Stage.ENDED, claimed.slot, claimed.position + 1, reason=reason, status=status)
 
