@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, get_args
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -22,19 +23,26 @@ from penstock.setting_types import (
 
 FOUND = "found"
 
-# What a rule can be about. A name that ends with * stands for one a metric, such as
-# estimated_auc_roc.
+# What a rule can be about. A name that ends with * stands for several, such as estimated_auc_roc.
 MEASURES: Mapping[str, str] = {
-    "drift": "a feature is distributed otherwise than in the reference",
-    "prediction_drift": "the predictions are",
+    "drift": "a feature, or the predictions, lie otherwise than in the reference",
+    "drifted_share": "share of the model's importance that lies in features that drift",
     "null_share": "share of a column that is missing",
     "unseen_share": "share of values that the reference does not know",
-    "out_of_range_share": "share of values beyond those of the reference",
+    "range_share": "share of values beyond those of the reference",
+    "constant": "a column that has one value only",
     "estimated_*": "performance as it is estimated without labels",
     "realised_*": "performance on the labels that came",
-    "calibration_error": "how far the predicted probabilities are from what happened",
-    "coverage": "share of predictions whose labels came",
-    "skew": "share of served features that an offline recomputation does not give",
+    "worst_slice": "the part of the rows where it is worst",
+    "calibration_error": "how far probabilities are from what happened, where it is known",
+    "estimation_error": "how far the estimate was from what came true",
+    "retraining_gain": "what a model that learned of the last weeks would gain",
+    "label_coverage": "share of predictions whose labels came",
+    "labels_*": "labels that cannot be used: before their prediction, of none, disagreeing",
+    "*_outputs": "outputs that are no probabilities, or cannot be used",
+    "distinct_scores": "the model says nearly the same of all",
+    "held_out": "the answers that are compared with",
+    "skew": "served features that an offline recomputation does not give",
     "event_age_s": "seconds since the newest event of a source",
     "endpoint.error_rate": "share of an endpoint's answers of the last minutes that were errors",
     "endpoint.latency_p95_ms": "95 % of them took at most so many milliseconds",
@@ -51,6 +59,27 @@ class MonitoringSettings(Section):
 
     every: LongSpan = timedelta(hours=1)  # between two looks
     window: LongSpan = timedelta(days=1)  # of predictions that one look compares
+    min_rows: int = Field(default=100, ge=20)  # in a window; fewer say nothing
+    # What is more than chance: of all that is reported, at most this share is false.
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+    # What is large enough to matter. Drift is what is both.
+    distance: float = Field(default=0.1, ge=0)  # of numbers, in the reference's deviations
+    moved: float = Field(default=0.1, ge=0, le=1)  # share of rows that lie elsewhere
+    psi: float = Field(default=0.1, ge=0)  # of categories
+    null_change: float = Field(default=0.05, ge=0, le=1)  # of the share of nulls
+    unseen_share: float = Field(default=0.01, ge=0, le=1)  # rows of categories never seen before
+    range_share: float = Field(default=0.01, ge=0, le=1)  # rows below or above all seen before
+    drifted_share: float = Field(default=0.3, gt=0, le=1)  # of importance that makes it the whole
+    keep: LongSpan = timedelta(days=90)  # reports; older ones are deleted
+    # Drift counts once it is there in `k` of the last `n` windows, which do not overlap.
+    k: int = Field(default=2, ge=1)
+    n: int = Field(default=3, ge=1)
+
+    @model_validator(mode="after")
+    def _windows(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"k = {self.k} of n = {self.n} windows can never be")
+        return self
 
 
 def parse_condition(value: Any) -> Any:
@@ -95,9 +124,8 @@ class AlertRule(Section):
 
 
 def is_measure(name: str) -> bool:
-    """Whether a look may bring a measure of this name."""
-    families = (known.removesuffix("*") for known in MEASURES if known.endswith("*"))
-    return name in MEASURES or any(name.startswith(start) and name != start for start in families)
+    """Whether a look may bring measures of this name."""
+    return any(fnmatchcase(name, known) for known in MEASURES)
 
 
 # What is watched without a word in the settings.
@@ -115,15 +143,20 @@ DEFAULT_RULES: Mapping[str, Mapping[str, Any]] = {
         "lasts": "5m",
         "group": "service",
     },
-    "missing_values": {"metric": "null_share", "looks": 2, "group": "data"},
-    "unseen_values": {"metric": "unseen_share", "looks": 2, "group": "data"},
-    "out_of_range": {"metric": "out_of_range_share", "looks": 2, "group": "data"},
-    "feature_drift": {"metric": "drift", "group": "model"},
-    "prediction_drift": {"metric": "prediction_drift", "group": "model"},
+    "missing_values": {"metric": "null_share", "group": "data"},
+    "unseen_values": {"metric": "unseen_share", "group": "data"},
+    "out_of_range": {"metric": "range_share", "group": "data"},
+    "constant_columns": {"metric": "constant", "group": "data"},
+    "stale_data": {"metric": "event_age_s", "group": "data"},
+    "skew": {"metric": "skew", "group": "data"},
+    "drift": {"metric": "drift", "group": "model"},
+    "drifted_share": {"metric": "drifted_share", "group": "model"},
     "performance_estimate": {"metric": "estimated_*", "group": "model"},
     "performance": {"metric": "realised_*", "severity": "page", "group": "model"},
-    "skew": {"metric": "skew", "group": "data"},
-    "stale_data": {"metric": "event_age_s", "group": "data"},
+    "calibration": {"metric": "calibration_error", "group": "model"},
+    "unusable_labels": {"metric": "labels_*", "group": "labels"},
+    "few_labels": {"metric": "label_coverage", "severity": "info", "group": "labels"},
+    "unusable_outputs": {"metric": "*_outputs", "group": "service"},
     "monitoring_silent": {"metric": "monitoring.silent", "severity": "page", "group": "monitoring"},
     "monitoring_errors": {"metric": "monitoring.errors", "looks": 2, "group": "monitoring"},
     "pipeline_failed": {"metric": "pipeline.failed", "looks": 2, "group": "pipeline"},

@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 
 from penstock.cli import alerts_view as view
-from penstock.cli.opening import project_of
+from penstock.cli.opening import project_of, span_of
 from penstock.cli.output import moment, print_json
 
 
@@ -61,7 +61,11 @@ def check(options: argparse.Namespace) -> int:
 
     project = project_of(options)
     engine = open_database(project)
-    found = check_once(project, engine, reports_of(options.report), datetime.now(UTC))
+    if options.watch:
+        from penstock.cli.alerts_watch import watch
+
+        return watch(options, project, engine)
+    found = check_once(project, engine, datetime.now(UTC), reports_of(options.report))
     if options.json:
         print_json(view.plain_check(found))
     else:
@@ -71,7 +75,6 @@ def check(options: argparse.Namespace) -> int:
 
 def silence(options: argparse.Namespace) -> int:
     from penstock.monitoring.alerts import memory
-    from penstock.setting_types import parse_duration
     from penstock.state.database import open_database
 
     made = memory.silence(
@@ -79,7 +82,7 @@ def silence(options: argparse.Namespace) -> int:
         options.alerts,
         subject=options.subject,
         endpoint=options.endpoint,
-        lasts=parse_duration(options.lasts),
+        lasts=span_of("--for", options.lasts),
         reason=options.reason,
         now=datetime.now(UTC),
     )

@@ -35,9 +35,8 @@ def print_all(
         until = f"until {moment(silence.until)} by {silence.by}: {silence.reason}"
         print(f"silence {silence.id}: {silence.alerts}{of} {until}")
     for one in waiting:
-        print(
-            f"{one.messages} messages wait for {one.channel} since {moment(one.oldest)}: {one.error}"
-        )
+        since = f"since {moment(one.oldest)}: {one.error or 'to be sent by the next check'}"
+        print(f"{one.messages} messages wait for {one.channel} {since}")
 
 
 def print_one(alert: Alert, story: Sequence[Entry]) -> None:

@@ -33,7 +33,18 @@ ALERT_COMMANDS: tuple[Command, ...] = (
                 action="append",
                 help="a report as JSON, beside those that are kept; may be repeated",
             ),
+            Option("--watch", action="store_true", help="again and again, until it is told to end"),
+            Option("--interval", metavar="SPAN", default="1m", help="of --watch (default: 1m)"),
+            Option("--host", metavar="HOST", default="127.0.0.1", help="of /metrics, with --watch"),
+            Option("--port", type=int, metavar="PORT", default=8620, help="0: any (default: 8620)"),
         ),
+    ),
+    Command(
+        "alerts rules",
+        "List the rules, or write them as a file for Prometheus and a file that tests it",
+        "penstock.cli.alerts_rules:rules",
+        (Option("--prometheus", metavar="FILE", help="such as rules.yml; tests: rules_test.yml"),),
+        permission=Permission.READ,
     ),
     Command(
         "alerts silence",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+from penstock.notifications import incidents
 from penstock.settings import NotifySettings
 
 LOG = "log"  # a file, which is always told
 INFO, SUCCESS, WARNING, FAILURE, RESOLVED = "info", "success", "warning", "failure", "resolved"
-# They wake people: they are told of what must be looked at at once, and when it is over.
+# They wake people, and are told of what must be looked at at once only.
 PAGERS = frozenset({"opsgenie", "pagerduty", "pagertree", "signl4", "splunk", "victorops"})
-WAKES = frozenset({FAILURE, RESOLVED})
 
 
 class Channel(NamedTuple):
@@ -24,7 +24,9 @@ class Channel(NamedTuple):
     name: str  # its kind and a hash of its address: the same when the mail server moves
 
     def wants(self, level: str) -> bool:
-        return self.kind not in PAGERS or level in WAKES
+        if self.kind.startswith(incidents.SCHEME):
+            return level in (FAILURE, RESOLVED)
+        return level == FAILURE or self.kind not in PAGERS
 
 
 class Message(NamedTuple):
@@ -49,6 +51,9 @@ def channels_of(settings: NotifySettings) -> list[Channel]:
 
 def send(channel: Channel, message: Message) -> bool:
     """Whether the channel took it."""
+    if channel.kind.startswith(incidents.SCHEME):
+        over = message.level == RESOLVED
+        return incidents.post(channel.url, message.title, message.body, message.thread, over=over)
     import apprise
 
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its messages name addresses
@@ -69,18 +74,14 @@ def _channel(kind: str, url: str, address: str) -> Channel:
 
 
 def _addressed(channel: Channel, message: Message) -> str:
-    """The URL, with what makes a message known again where it arrives."""
-    more: dict[str, str] = {}
-    if channel.kind == "email":
-        # Apprise 2.2 writes a Message-ID of its own at each attempt, and a mail may have only one.
-        more["+X-Penstock-Message"] = message.key
-        more["+References"] = f"<{message.thread}@penstock>" if message.thread else ""
-    elif channel.kind == "pagerduty" and "dedup=" not in channel.url:
-        more |= {"dedup": message.thread, "action": "map"}  # success closes what failure opened
-    given = urlencode({name: value for name, value in more.items() if value}, quote_via=quote)
-    if not given:
+    """The URL; a mail's with what makes it known again where it arrives.
+
+    Apprise writes a Message-ID of its own at each attempt, and a mail may have one only.
+    """
+    if channel.kind != "email" or not message.key:
         return channel.url
-    return f"{channel.url}{'&' if '?' in channel.url else '?'}{given}"
+    key, thread = quote(message.key, safe=""), quote(f"<{message.thread}@penstock>", safe="")
+    return f"{channel.url}&+X-Penstock-Message={key}&+References={thread}"
 
 
 def _mail_url(settings: NotifySettings, address: str) -> str:

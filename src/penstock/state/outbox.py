@@ -81,8 +81,15 @@ def delivered(engine: Engine, one: Queued, at: datetime) -> None:
 
 
 def refused(engine: Engine, one: Queued, due_at: datetime, error: str) -> None:
-    """It did not, and is due again then."""
+    """It did not, and is due again then; what else waits for the channel is not due before."""
     _settle(engine, one, {"due_at": due_at, "error": error, "held_until": None, "holder": ""})
+    rest = update(outbox).where(
+        outbox.c.channel == one.channel,
+        outbox.c.delivered_at.is_(None),
+        outbox.c.due_at < due_at,
+    )
+    with engine.begin() as connection:
+        connection.execute(rest.values(due_at=due_at))
 
 
 def waiting(engine: Engine, message: str = "") -> list[Waiting]:

@@ -331,6 +331,19 @@ heartbeats = Table(
     Column("said", Text, nullable=False),  # what went wrong that time; empty: nothing
 )
 
+# What looks at models said: of a feature that drifts it is asked in how many windows it did.
+monitor_reports = Table(
+    "monitor_reports",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # data, features, predictions, …
+    Column("model", String(256), primary_key=True),  # name@version
+    Column("endpoint", String(64), primary_key=True),
+    Column("made_at", UtcDateTime, primary_key=True),
+    Column("since", UtcDateTime),  # the window; null: all there was
+    Column("until", UtcDateTime),  # exclusive
+    Column("document", JSON, nullable=False),  # the whole report
+)
+
 
 def upsert(
     connection: Connection, table: Table, row: Mapping[str, Any], *, change: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from penstock.monitoring.alerts.alert import Alert, Silence
 from penstock.monitoring.alerts.decision import Decision, Group, decide
 from penstock.monitoring.alerts.messages import Known, change, message_of
 from penstock.monitoring.alerts.sources import Seen, gather
+from penstock.monitoring.history import latest
 from penstock.monitoring.report import Report
 from penstock.notifications import outbox
 from penstock.project import Project
@@ -32,12 +33,16 @@ class Checked:
     sent: int  # messages that a channel took
 
 
-def check(project: Project, engine: Engine, reports: Sequence[Report], now: datetime) -> Checked:
-    """Everything is decided and queued before anything is done or sent: a check that is killed is
+def check(
+    project: Project, engine: Engine, now: datetime, also_seen: Sequence[Report] = ()
+) -> Checked:
+    """Holds the rules against the last looks that are kept, and `also_seen`.
+
+    Everything is decided and queued before anything is done or sent: a check that is killed is
     gone on with by the next one.
     """
     rules = project.settings.alerts
-    seen = gather(project, engine, reports, now)
+    seen = gather(project, engine, [*latest(engine), *also_seen], now)
     requested: dict[str, str] = {}
 
     def deciding(known: Mapping[str, Alert], quiet: Sequence[Silence]) -> Decision:

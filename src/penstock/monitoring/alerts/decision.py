@@ -76,29 +76,30 @@ def decide(
 ) -> Decision:
     """`alerts` by id, `rules` by name; `serving`: what is looked at, where that is known."""
     after: dict[str, Alert | None] = {}
-    for one_id, (rule, signal) in _observed(signals, rules).items():
+    present = (one for one in signals if not _is_replaced(one, serving))
+    for one_id, (rule, signal) in _observed(present, rules).items():
         after[one_id] = _seen(alerts.get(one_id), one_id, rule, rules[rule], signal, now)
     for one_id, alert in alerts.items():
         after.setdefault(one_id, alert)
         after[one_id] = _ended(after[one_id], rules, serving, now)
-    present = {one_id: alert for one_id, alert in after.items() if alert is not None}
-    transitions = tuple(_transitions(alerts, present))
+    known = {one_id: alert for one_id, alert in after.items() if alert is not None}
+    transitions = tuple(_transitions(alerts, known))
     heard = {
         one_id: alert
-        for one_id, alert in present.items()
+        for one_id, alert in known.items()
         if not any(silence.covers(alert, now) for silence in silences)
     }
-    tellings = tuple(_tellings(present, heard, rules, now))
+    tellings = tuple(_tellings(known, heard, rules, now))
     actions = tuple(_to_act(heard, rules))
-    present |= _after_telling(present, tellings, now)
+    known |= _after_telling(known, tellings, now)
     for alert in actions:
-        present[alert.id] = replace(present[alert.id], acted=DUE)
+        known[alert.id] = replace(known[alert.id], acted=DUE)
     return Decision(
-        alerts=tuple(a for one_id, a in present.items() if alerts.get(one_id) != a),
+        alerts=tuple(a for one_id, a in known.items() if alerts.get(one_id) != a),
         forgotten=tuple(one_id for one_id, a in after.items() if a is None and one_id in alerts),
         transitions=transitions,
         tellings=tellings,
-        actions=tuple(present[alert.id] for alert in actions),
+        actions=tuple(known[alert.id] for alert in actions),
     )
 
 

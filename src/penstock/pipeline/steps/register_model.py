@@ -40,6 +40,7 @@ def register_model(
         "training_set": features.digest,
         "definitions": features.definitions,
         "code": trained.code,
+        "profile": report.profile,
     }
     context.progress("signing the model")
     build = _build(context, dataset, features, trained, report)
