@@ -68,6 +68,9 @@ def history(*runs: Fired, running: str = "") -> History:
         (history(fired(DAY, "a")), [cause(key="b")], None),
         # A run that was killed has not mended anything, and rests nobody.
         (history(fired(HOUR, "a", outcome=Outcome.INTERRUPTED)), [cause()], None),
+        # What changed nothing is not repeated as soon.
+        (history(fired(9 * HOUR, "z", outcome=Outcome.NO_BETTER)), [cause()], Hold.COOL_DOWN),
+        (history(fired(12 * HOUR, "z", outcome=Outcome.NO_BETTER)), [cause()], None),
         (history(fired(6 * HOUR, "z")), [cause()], None),  # the cool-down has ended
         (history(fired(5.9 * HOUR, "z")), [cause()], Hold.COOL_DOWN),
         (history(fired(5.9 * HOUR, "z")), [cause(Kind.WEBHOOK, asked=True)], Hold.COOL_DOWN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,8 @@ def check(options: argparse.Namespace) -> int:
     reports = reports_of(options.report)
     checked = triggering.check(project, open_database(project), reports)
     _told(options, checked)
+    for trouble in checked.troubles:
+        print(f"! {trouble}", file=sys.stderr)
     return 1 if checked.troubles else 0
 
 
@@ -131,8 +134,6 @@ def _told(options: argparse.Namespace, checked: Checked) -> int:
             print(f"  {cause.kind}: {cause.reason}")
     for done in checked.followed:
         print(f"{done.version}: {f'{done.rollout}: ' if done.rollout else ''}{done.action.reason}")
-    for trouble in checked.troubles:
-        print(f"  ! {trouble}")
     return 0 if decision.fire else 1
 
 

@@ -7,10 +7,12 @@ at a time. A cause counts once, by its key.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from penstock.monitoring.report import Measure, Report
@@ -18,6 +20,7 @@ from penstock.monitoring_settings import TriggerSettings
 from penstock.setting_types import duration_text
 
 DAY = timedelta(days=1)
+MOST_DOUBLED = 4  # times that a cool-down is doubled
 NAMED = 3  # findings in the reason of a run, the others are counted
 
 
@@ -68,6 +71,7 @@ class Outcome(StrEnum):
     NOT_STARTED = "not started"  # the orchestrator could not be reached
 
 
+FRUITLESS = frozenset({Outcome.NO_BETTER, Outcome.NOTHING_NEW})
 UNDONE = frozenset({Outcome.INTERRUPTED, Outcome.NOT_STARTED})  # its causes may start another
 
 
@@ -144,7 +148,7 @@ def decide(
     if not any(one.kind in PACED for one in live):
         if (until := rests_until(history, settings, now)) > now:
             last = history.fired[-1].run
-            reason = f"{duration_text(settings.cool_down)} of cool-down after {last}"
+            reason = f"{duration_text(cool_down(history, settings))} of cool-down after {last}"
             return Decision(False, reason, live, Hold.COOL_DOWN, until)
         spent = history.spent(now)
         if len(spent) >= settings.per_day:
@@ -168,7 +172,14 @@ def _beside(history: History, live: tuple[Cause, ...]) -> Decision:
 def rests_until(history: History, settings: TriggerSettings, now: datetime) -> datetime:
     """When the cool-down ends; the present where there is none. A clock that went back ends it."""
     done = [one.at for one in history.fired if one.counts]
-    return max(now, min(done[-1], now) + settings.cool_down) if done else now
+    return max(now, min(done[-1], now) + cool_down(history, settings)) if done else now
+
+
+def cool_down(history: History, settings: TriggerSettings) -> timedelta:
+    """Twice as long after each run in a row that changed nothing: what is seen does not end it."""
+    fruitful = (one.outcome not in FRUITLESS for one in reversed(history.fired) if one.counts)
+    in_a_row = sum(1 for _ in takewhile(operator.not_, fruitful))
+    return settings.cool_down * 2 ** min(in_a_row, MOST_DOUBLED)
 
 
 def said(causes: Iterable[Cause]) -> str:

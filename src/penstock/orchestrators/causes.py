@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 
 from penstock.errors import IntegrityError
+from penstock.monitoring.history import latest
 from penstock.monitoring.report import Report
 from penstock.monitoring.trigger_book import Book
 from penstock.monitoring.triggers import Cause, Kind, causes_of
@@ -15,6 +16,7 @@ from penstock.pipeline.execution import cached, prepare
 from penstock.pipeline.inputs import changes
 from penstock.pipeline.plan import plan_of
 from penstock.project import Project
+from penstock.state import routes
 from penstock.state.cache import StepCache
 
 SOURCES = ("file ", "data ")  # inputs of the extract that are data, and not code or settings
@@ -26,10 +28,20 @@ def causes_now(
 ) -> Iterator[Cause]:
     """All of them, those that counted already too."""
     yield from book.requests
-    for report in reports:
+    for report in (*reports, *of_served(engine)):
         yield from causes_of(report)
     if "data" in project.settings.triggers.on:
         yield from new_data(project, engine)
+
+
+def of_served(engine: Engine) -> list[Report]:
+    """The newest report of each kind at each endpoint, where it is about what is served there."""
+    serving = {
+        name: {str(release["model"]) for release in published.document["releases"].values()}
+        for name, published in routes.endpoints(engine)
+    }
+    newest = {(one.kind, one.endpoint): one for one in latest(engine)}  # the newest last
+    return [one for one in newest.values() if one.model in serving.get(one.endpoint, ())]
 
 
 def new_data(project: Project, engine: Engine) -> Iterator[Cause]:

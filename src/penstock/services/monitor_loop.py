@@ -27,7 +27,7 @@ from penstock.errors import PenstockError
 from penstock.processes.tied import tied
 from penstock.project import Project
 from penstock.services.run_process import penstock
-from penstock.state import heartbeats, leadership
+from penstock.state import heartbeats, leadership, routes
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ PATIENCE = 10.0  # seconds that a command may take to end when it is told to
 # What a command may take, where rounds are more frequent than that.
 SHORTEST_LIMIT = timedelta(minutes=10)
 LOOK, ALERTS, TRIGGERS = "monitor all", "alerts check", "triggers check"
-USED_WRONGLY = 2  # the exit status from which on a command did not do its work
+LOOKED = (0, 3)  # the exit statuses of commands that did their work; 3: something was found
 KEPT = 3  # of the last lines that a failed command said
 
 
@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 class Part:
     """What came of one part of a round."""
 
-    command: str
+    command: str  # with what it was told
     trouble: str = ""  # empty: it did its work
 
 
@@ -67,8 +67,8 @@ class Round:
 
     @property
     def looked(self) -> bool:
-        """Whether somebody looked at what is served, as far as there is a command for it."""
-        return all(not one.trouble for one in self.parts if one.command == LOOK)
+        """Whether all that is served was looked at."""
+        return all(not one.trouble for one in self.parts if one.command.startswith(LOOK))
 
 
 class MonitorLoop:
@@ -98,6 +98,7 @@ class MonitorLoop:
             try:
                 self.tick()
             except (SQLAlchemyError, PenstockError) as error:
+                self._began = None  # a round is due when it is back
                 self._say(f"the state database is away: {_first_line(error)}", logging.ERROR)
             ended.wait(RENEWED)
         with contextlib.suppress(SQLAlchemyError, PenstockError):  # else it is so in half a minute
@@ -123,11 +124,11 @@ class MonitorLoop:
     def once(self) -> Round:
         """One round. Raises what the state database does, where the heartbeat cannot be written."""
         self._began = began = self._now()
-        files, parts = list[str](), list[Part]()
-        for command in self._parts:
+        parts = list[Part]()
+        for name, line in self._lines():
             if self._ended.is_set():
                 break
-            parts.append(self._part(command, files))
+            parts.append(self._part(name, line))
         done = Round(began, tuple(parts))
         self.rounds += 1
         self.failures += len(done.troubles)
@@ -139,21 +140,29 @@ class MonitorLoop:
         log.info("round %d: %d of %d done", self.rounds, _done(parts), len(parts))
         return done
 
-    def _part(self, command: str, files: list[str]) -> Part:
-        """`files`: where the reports of the look are, which the look itself adds."""
-        reports = [word for file in files for word in ("--report", file)]
-        line = [*penstock(command, self._project), "--json", *reports]
+    def _lines(self) -> Iterator[tuple[str, list[str]]]:
+        """What a round does: a name and a command line each. What is served is looked at."""
+        for command in self._parts:
+            line = [*penstock(command, self._project), "--json"]
+            if command == LOOK:
+                for endpoint in self._served():
+                    yield f"{command} --endpoint {endpoint}", [*line, "--endpoint", endpoint]
+            else:
+                yield command, line
+
+    def _served(self) -> list[str]:
+        """Endpoints whose prediction log is here."""
+        here = set(self._project.endpoints)
+        return [name for name, _ in routes.endpoints(self._connect()) if name in here]
+
+    def _part(self, name: str, line: Sequence[str]) -> Part:
         try:
             status, output, said = self._carried_out(line)
         except OSError as error:
-            return Part(command, f"cannot be started: {error.strerror}")
-        if self._ended.is_set():
-            return Part(command)
-        if status >= USED_WRONGLY or status < 0 or not _is_json(output):
-            return Part(command, f"status {status}: {said}" if said else f"status {status}")
-        if command == LOOK:
-            files.append(self._kept(output))
-        return Part(command, said if status else "")
+            return Part(name, f"cannot be started: {error.strerror}")
+        if self._ended.is_set() or (status in LOOKED and _is_json(output)):
+            return Part(name)
+        return Part(name, f"status {status}: {said}" if said else f"status {status}")
 
     def _carried_out(self, line: Sequence[str]) -> tuple[int, bytes, str]:
         """Exit status, standard output, and the last lines of what else was said."""
@@ -181,15 +190,6 @@ class MonitorLoop:
             return process.communicate(timeout=PATIENCE)
         process.kill()
         return process.communicate()
-
-    def _kept(self, output: bytes) -> str:
-        """The reports of the last look, in a file that appears whole."""
-        file = self._project.folder / "monitoring" / "last.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(f".{os.getpid()}")
-        beside.write_bytes(output)
-        beside.replace(file)
-        return str(file)
 
     @contextlib.contextmanager
     def _renewing(self) -> Iterator[None]:
