@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.setting_types import (
     LongSpan,
+    Name,
     Ratio,
     Rule,
     Section,
@@ -188,7 +189,19 @@ def with_default_rules(given: Any) -> Any:
 
 
 class TriggerSettings(Section):
-    """When the pipeline runs by itself."""
+    """When the pipeline runs by itself, and what becomes of the model that it makes."""
+
+    # What a person, a webhook or an alert's rule asks for is heard, whether it is here or not.
+    on: Annotated[
+        tuple[Literal["schedule", "drift", "performance", "freshness", "data"], ...],
+        BeforeValidator(split_words),
+    ] = ("schedule",)
+    cool_down: Span = timedelta(hours=6)  # from one run to the next that the world starts
+    per_day: int = Field(default=2, ge=0)  # runs that the world starts within 24 hours
+    better_by: float = 0.0  # than the champion in [gates.champion] metric: more than this
+    # How a new version goes on by itself once it is approved; nothing: a person starts it.
+    follow: Annotated[tuple[Literal["shadow", "canary"], ...], BeforeValidator(split_words)] = ()
+    endpoint: Name = "production"  # where to
 
 
 Kind = Literal["scheduler", "gateway", "controller", "monitor", "mlflow"]

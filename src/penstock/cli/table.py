@@ -61,6 +61,12 @@ COMMANDS: tuple[Command, ...] = (
                 metavar="TIME",
                 help="the moment the run is about, ISO 8601 (default: now)",
             ),
+            Option("--reason", metavar="TEXT", default="", help="kept with the run and its model"),
+            Option(
+                "--trigger",
+                metavar="ENTRY|schedule",
+                help="carry out what this entry of the ledger orders, or a slot of the schedule",
+            ),
         ),
         "Exit status 1 means that a gate or a step failed.",
     ),

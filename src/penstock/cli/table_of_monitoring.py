@@ -75,4 +75,11 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         _DETAILS,
         permission=Permission.READ,
     ),
+    Command(
+        "monitor loop",
+        "Look, hold alerts and triggers against what was seen, and again, until told to end",
+        "penstock.cli.monitor_loop:loop",
+        (Option("--once", action="store_true", help="one round, and end"),),
+        "Every [monitoring] every. Any number may run: one works, the others stand by.",
+    ),
 )

@@ -51,6 +51,15 @@ def told(
     return Statement(label, text, rests) if text and rests else Missing(label, todo)
 
 
+def because(facts: Facts) -> Statement | None:
+    """What started the run that made it; None where a person typed it, and said no more."""
+    for entry in facts.entries("model.registered"):
+        started = (entry.details.get("trigger", ""), entry.details.get("because", ""))
+        if text := ": ".join(filter(None, map(str, started))):
+            return Statement("Made because of", text, (entry_name(entry),))
+    return None
+
+
 def table_of_checks(report: GateReport, caption: str = "") -> Table:
     """What a gate asked, with limits, what was seen and, where there is one, its interval."""
     intervals = any(check.interval for check in report.checks)

@@ -50,6 +50,21 @@ def failure_message(pipeline: str, run_id: str, step: str, error: PenstockError)
     return f"[{pipeline}] {step} failed", "\n".join(filter(None, lines))
 
 
+def no_better_message(
+    pipeline: str, run_id: str, step: str, error: PenstockError
+) -> tuple[str, str]:
+    """The same where the run did all that it should, and the champion may as well stay."""
+    lines = [
+        f"Pipeline: {pipeline}",
+        f"Run: {run_id}",
+        f"Ended with: {step}",
+        f"What happened: {error.message}",
+        "What to do: nothing; no version was registered, and the champion goes on",
+        f"Details: penstock runs show {run_id}",
+    ]
+    return f"[{pipeline}] retrained, and no better than the champion", "\n".join(lines)
+
+
 def write_log(log: Path, title: str, body: str) -> None:
     """The file that has every message."""
     log.parent.mkdir(parents=True, exist_ok=True)

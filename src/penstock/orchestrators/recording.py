@@ -72,8 +72,10 @@ class Recording:
                 orchestrator=orchestrator,
                 as_of=run.as_of,
                 now=now,
+                trigger=run.trigger,
+                reason=run.reason,
             )
-            Story.of(page, about).begin()
+            Story.of(page, about).begin(run.trigger, run.reason)
         begun = cls(project, database, about, sender_of(project))
         if known is not None and known.id == run.id:
             begun.status = known.status

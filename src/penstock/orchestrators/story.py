@@ -45,11 +45,12 @@ class Story:
     def of(cls, page: Page, run: RunOf) -> Story:
         return cls(page, run, page.entries(stream=STREAM + run.id))
 
-    def begin(self) -> None:
+    def begin(self, trigger: str = "", reason: str = "") -> None:
         """A run begins once, however many processes take part in it."""
         if not self.told:
             asked = {"orchestrator": self.run.orchestrator, "as_of": self.run.as_of.isoformat()}
-            self._add(f"{RUN}started", self.run.project, details=asked)
+            asked |= {"trigger": trigger} if trigger else {}
+            self._add(f"{RUN}started", self.run.project, reason=reason, details=asked)
 
     def step(
         self,

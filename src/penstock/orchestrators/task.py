@@ -17,8 +17,16 @@ from sqlalchemy import Engine
 
 from penstock.access.present import acting, acting_if_known
 from penstock.access.roles import Permission
-from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
-from penstock.notifications.delivery import failure_message
+from penstock.errors import (
+    NoBetter,
+    PenstockError,
+    ResourceError,
+    StepError,
+    StepInterrupted,
+    from_dict,
+)
+from penstock.monitoring.trigger_book import read_book
+from penstock.notifications.delivery import failure_message, no_better_message
 from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.tasks import Task as Task
@@ -39,7 +47,7 @@ def run_task(
     Whatever the orchestrator itself ends the task with, a timeout or a signal, is passed on.
     """
     plan, database = plan_of(project), open_database(project)
-    run = RunIdentity(task.run_id, task.as_of, asked=True)
+    run = _identity(database, task)
     with acting_if_known(project):
         recording = Recording.begin(project, database, run, task.orchestrator)
         work = _Work(plan, project, database, run, recording, task)
@@ -52,6 +60,13 @@ def run_task(
                 _say(remark)
     project.digests.save()
     return record
+
+
+def _identity(database: Engine, task: Task) -> RunIdentity:
+    """A run that a trigger ordered carries its reason, whoever carries it out."""
+    order = read_book(database).of_run(task.run_id)
+    trigger, reason = (str(order.kind), order.because) if order else (task.trigger, task.reason)
+    return RunIdentity(task.run_id, task.as_of, asked=True, trigger=trigger, reason=reason)
 
 
 def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
@@ -83,10 +98,12 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
     """Sends the failure to the team; a channel that is down does not hide the failure itself."""
-    title, body = failure_message(project.settings.project.name, run_id, step, error)
+    failed = not isinstance(error, NoBetter)
+    message = failure_message if failed else no_better_message
+    title, body = message(project.settings.project.name, run_id, step, error)
     key = f"{run_id}/{step}/{secrets.token_hex(4)}"  # of each failure, also of a task cleared
     with contextlib.suppress(ResourceError, OSError):
-        tell(project, title, body, key=key, failure=True)
+        tell(project, title, body, key=key, failure=failed)
 
 
 def _death(step: str, reason: str) -> PenstockError:

@@ -19,3 +19,5 @@ class Task:
     orchestrator: str
     until: str = ""  # the last step of the run; empty: the plan's last
     rerun: bool = False  # the step runs anew, whatever is cached
+    trigger: str = ""  # what the orchestrator started the run for, such as its schedule
+    reason: str = ""

@@ -42,6 +42,8 @@ def run_command(project: Project, slot: datetime) -> list[str]:
     """`penstock run` of a project as of a slot, as a command line."""
     return [
         *penstock("run", project),
+        "--trigger",
+        "schedule",
         "--as-of",
         slot.isoformat(),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import secrets
 from collections.abc import Iterator
@@ -41,6 +42,8 @@ class RunRow:
     started_at: datetime
     finished_at: datetime | None
     error: dict[str, Any] | None
+    trigger: str = ""  # what started it; empty: a person, by `penstock run`
+    reason: str = ""
     steps: tuple[StepRow, ...] = ()
 
 
@@ -72,6 +75,8 @@ class Runs:
         orchestrator: str,
         as_of: datetime,
         now: datetime,
+        trigger: str = "",
+        reason: str = "",
     ) -> None:
         """Starts a run; later tasks and attempts of an orchestrator's run go on with it."""
         again = {"status": "running", "finished_at": None, "error": None}
@@ -82,6 +87,8 @@ class Runs:
             "orchestrator": orchestrator,
             "as_of": as_of,
             "started_at": now,
+            "trigger": trigger,
+            "reason": reason,
         }
         with self._connection() as connection:
             upsert(connection, runs, first | again, change=tuple(again))
@@ -146,6 +153,12 @@ class Runs:
     def list(self, limit: int = 20) -> list[RunRow]:
         """The latest runs, newest first, without their steps."""
         query = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(limit)
+        with self._connection() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def running(self) -> builtins.list[RunRow]:
+        """Those that go on, or were killed, by their rows; the newest first."""
+        query = select(runs).where(runs.c.status == "running").order_by(runs.c.started_at.desc())
         with self._connection() as connection:
             return [_run(row) for row in connection.execute(query)]
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0007"  # the newest migration
+REVISION = "0008"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +60,9 @@ runs = Table(
     Column("started_at", UtcDateTime, nullable=False, index=True),
     Column("finished_at", UtcDateTime),
     Column("error", JSON),
+    # What started it: schedule, drift, manual, …; empty: somebody typed `penstock run`.
+    Column("trigger", String(16), nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
 )
 
 steps = Table(

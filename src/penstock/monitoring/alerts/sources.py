@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
+from penstock.errors import NoBetter
 from penstock.monitoring.alerts.alert import Signal, signals_of
 from penstock.monitoring.alerts.decision import Serving, is_replaced
 from penstock.monitoring.history import latest
@@ -92,14 +93,17 @@ def of_runs(engine: Engine) -> Iterator[Signal]:
             continue
         told.add(run.pipeline)
         message = run.error["message"] if run.error else run.status
+        verdict = ENDED[run.status]
+        if run.error and run.error["error"] == NoBetter.__name__:  # it did all that it should
+            verdict = Verdict.FINE
         yield Signal(
             metric="pipeline.failed",
             subject=run.pipeline,
             look=run.id,
             at=run.finished_at or run.started_at,
-            verdict=ENDED[run.status],
+            verdict=verdict,
             reason=f"{run.id}: {message}",
-            value=float(ENDED[run.status] is Verdict.FOUND),
+            value=float(verdict is Verdict.FOUND),
         )
 
 
