@@ -12,9 +12,11 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO
 
+from penstock.monitoring_settings import ServiceSettings
 from penstock.processes.tied import tied
 from penstock.services.roster import Service
-from penstock.settings import ServiceSettings
+
+HINT = "  →"  # how the command line begins what to do about an error
 
 
 class Child:
@@ -73,5 +75,6 @@ class Child:
         with output, contextlib.closing(self._log):
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
-                self.last_line = line or self.last_line
+                if line and not line.startswith(HINT):  # the error above it says more
+                    self.last_line = line
                 self._log.emit(logging.makeLogRecord({"msg": line}))
