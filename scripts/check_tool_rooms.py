@@ -42,10 +42,10 @@ ROOMS = {
 }
 # tools whose import costs so much that only the function that needs them may pay for it
 HEAVY = {
-    *("airflow", "alembic", "apprise", "boto3", "croniter", "dvc", "feast", "great_expectations", "lightgbm"),
+    *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
     *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
-    "fpdf",
+    *("croniter", "fpdf"),
 }
 # modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {

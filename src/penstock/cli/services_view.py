@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 STATES = {"running": "●", "elsewhere": "○", "waiting": "…", "failed": "✗", "stopped": "–"}
 WIDTH = 60  # of a service's last line
+STAMP = re.compile(r"^\d{4}-\d\d-\d\d[ T][\d:,.]+ (?:INFO )?")  # of a line in a log
 
 
 def viewer(*, as_json: bool, terminal: bool) -> PlainView:
@@ -34,7 +36,7 @@ def lines(standing: Standing, now: datetime) -> Iterator[str]:
             _span(now - one.since) if one.since else "",
             one.restarts or "",
             one.url,
-            one.said[:WIDTH],
+            STAMP.sub("", one.said)[:WIDTH],
         )
         for one in standing.services
     ]

@@ -16,6 +16,8 @@ from penstock.monitoring_settings import ServiceSettings
 from penstock.processes.tied import tied
 from penstock.services.roster import Service
 
+HINT = "  →"  # how the command line begins what to do about an error
+
 
 class Child:
     """A service's process. What it prints goes to its log, which is rotated; the last line is kept.
@@ -73,5 +75,6 @@ class Child:
         with output, contextlib.closing(self._log):
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
-                self.last_line = line or self.last_line
+                if line and not line.startswith(HINT):  # the error above it says more
+                    self.last_line = line
                 self._log.emit(logging.makeLogRecord({"msg": line}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-import shlex
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from string import Template
@@ -71,8 +71,13 @@ def _units(project: Project, commands: Collection[str]) -> Iterator[tuple[str, s
 def _command(service: Service) -> str:
     given = [f"{name}={value}" for name, value in service.variables.items()]
     words = ["/usr/bin/env", *given, *service.command] if given else service.command
-    # % and $ mean something to systemd.
-    return shlex.join(words).replace("%", "%%").replace("$", "$$")
+    return " ".join(_quoted(word).replace("$", "$$") for word in words)
+
+
+def _quoted(word: str) -> str:
+    """As systemd.syntax(7) reads it; % stands for itself when it is doubled."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"' if re.search(r"[\s\"'\\;]", word) else escaped
 
 
 def _values(project: Project) -> dict[str, str]:
@@ -80,9 +85,11 @@ def _values(project: Project) -> dict[str, str]:
     serving, services = project.settings.serving, project.settings.services
     return {
         "NAME": project.settings.project.name,
+        "LOWER_NAME": project.settings.project.name.lower(),  # as images and Compose want it
         "ENVIRONMENT": project.environment,
         "VERSION": __version__,
-        "PROJECT": str(project.root),
+        "PROJECT": str(project.root).replace("%", "%%"),
+        "QUOTED_PROJECT": _quoted(str(project.root)),
         "USER": owner,
         "STAGING": str(serving.of(STAGING).port),
         "PRODUCTION": str(serving.of(PRODUCTION).port),

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from gateways import until
 
+from penstock.monitoring_settings import ServiceSettings
 from penstock.project import Project
 from penstock.services.child import Child
 from penstock.services.kept import Kept
 from penstock.services.logs import follow, last_lines
 from penstock.services.restarts import CRASHES
 from penstock.services.roster import Service
-from penstock.settings import ServiceSettings
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PATIENT = 20.0  # seconds

@@ -119,7 +119,7 @@ def test_services_are_kept_alive_until_they_are_ended(shop: Shop) -> None:
     standing = shop.standing()
     assert str(standing.pid) in shop.penstock("down")
     pids = [standing.pid, *(one.pid for one in standing.services)]
-    assert [pid for pid in pids if alive(pid)] == []
+    until(lambda: not any(map(alive, pids)))
     assert shop.standing().pid == 0
     assert endpoint.status(place.folder).state == "stopped"
 
