@@ -179,7 +179,8 @@ def cool_down(history: History, settings: TriggerSettings) -> timedelta:
     """Twice as long after each run in a row that changed nothing: what is seen does not end it."""
     fruitful = (one.outcome not in FRUITLESS for one in reversed(history.fired) if one.counts)
     in_a_row = sum(1 for _ in takewhile(operator.not_, fruitful))
-    return settings.cool_down * 2 ** min(in_a_row, MOST_DOUBLED)
+    doubled: int = 2 ** min(in_a_row, MOST_DOUBLED)
+    return settings.cool_down * doubled
 
 
 def said(causes: Iterable[Cause]) -> str:

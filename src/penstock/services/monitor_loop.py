@@ -109,14 +109,15 @@ class MonitorLoop:
         if not self._lead():
             self._say("another monitor loop works; standing by")
             return None
-        if self._now() < self._due():
+        now = self._now()
+        if now < self._due(now):
             return None
         with self._renewing():
             return self.once()
 
-    def _due(self) -> datetime:
+    def _due(self, now: datetime) -> datetime:
         """When the next round is: another loop's last one counts too."""
-        every, now = self._project.settings.monitoring.every, self._now()
+        every = self._project.settings.monitoring.every
         last = heartbeats.last(self._connect(), heartbeats.MONITOR)
         began = [min(one, now) for one in (last, self._began) if one is not None]
         return max(began) + every if began else now
