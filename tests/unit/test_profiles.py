@@ -15,7 +15,7 @@ from penstock.profiles.counting import NAMED, counted, profile_of
 from penstock.profiles.profile import Column, Profile, added, profile_from, thinned
 
 GENERATOR = np.random.default_rng(1)
-ODD = 'an "odd" \'name\''
+ODD = "an \"odd\" 'name'"
 TABLE = pa.table(
     {
         "number": pa.array([*GENERATOR.normal(size=5_000), *[None] * 100, np.nan]),

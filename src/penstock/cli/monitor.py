@@ -77,6 +77,17 @@ def look_of(options: argparse.Namespace) -> Look:
     )
 
 
+def regular_look(project: Project, endpoint: str, now: datetime) -> Look:
+    """The latest window of what an endpoint answered, as one of a row of looks."""
+    from penstock.monitoring.looking import Look
+    from penstock.monitoring.window import window_of_log
+    from penstock.state.database import open_database
+
+    window = window_of_log(project, endpoint, now - project.settings.monitoring.window, now)
+    found = _version(project, window, None)
+    return Look(project, open_database(project), found, endpoint, window, now, regular=True)
+
+
 def _window(project: Project, endpoint: str, options: argparse.Namespace, now: datetime) -> Window:
     from penstock.cli.predictions import since_of
     from penstock.monitoring.window import window_of_file, window_of_log

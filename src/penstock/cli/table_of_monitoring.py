@@ -48,4 +48,10 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         _DETAILS,
         permission=Permission.READ,
     ),
+    Command(
+        "monitor loop",
+        "Look at every endpoint at its time, as [monitoring] every says, until it is ended",
+        "penstock.cli.monitor_loop:loop",
+        (Option("--once", action="store_true", help="look once at each, and end"),),
+    ),
 )
