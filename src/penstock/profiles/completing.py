@@ -48,6 +48,7 @@ def completed(
             "scores": Scores(
                 rows=_counted(bins), positives=_counted(bins[label == 1]), threshold=threshold
             ),
+            "prediction_bins": _counted(score_bins(probability)),
             "model": model,
         }
     )
