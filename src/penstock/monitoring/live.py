@@ -67,7 +67,7 @@ class LiveLook(Look):
         return total
 
     @property
-    def independent(self) -> float:  # type: ignore[override]
+    def independent(self) -> float:
         """Gateways do not count how often each entity was asked about."""
         return 1.0
 
