@@ -6,6 +6,7 @@ Each is signed with the person's own key, and an entry of the ledger.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -27,7 +28,7 @@ from penstock.audit.entries import Actor, Draft, Entry
 from penstock.audit.ledger import Ledger, present_actor
 from penstock.audit.notes import SigningKey
 from penstock.errors import AccessError, IntegrityError, ModelError, UsageError
-from penstock.project import Project
+from penstock.project import PRODUCTION, Project
 from penstock.registry.versions import TESTED_TAG, Found, fetch
 
 
@@ -37,16 +38,8 @@ def approve(project: Project, engine: Engine, found: Found, target: str, *, mean
     Raises `AccessError` where the approval would not count, `ModelError` for a version that did not
     pass staging, `IntegrityError` for one whose files or digests changed.
     """
-    policy, by, now = project.settings.approval_of(target), present_actor(), datetime.now(UTC)
-    _require_tested(found)
-    fetch(project, found.version, found.digest)
-    book = read_book(engine, digest=found.digest)
-    _require_unchanged(found, book.digests(found.digest, found.label))
-    if why := book.refusal(policy, by.id, found.digest, found.label, now):
-        raise AccessError(
-            f"{by.id} cannot approve {found.label} for {target}: {why}",
-            hint="another person must approve it",
-        )
+    policy, by = project.settings.approval_of(target), present_actor()
+    require_approvable(project, engine, found, target, by, datetime.now(UTC))
     return _sign(engine, found, target, policy, APPROVED, by, meaning)
 
 
@@ -103,6 +96,58 @@ def review(engine: Engine, model: str, *, reason: str) -> list[Entry]:
         ]
 
 
+def require_target(project: Project, target: str) -> None:
+    """Raises `UsageError` for what is no endpoint of the project."""
+    settings = project.settings
+    known = sorted({PRODUCTION, *settings.serving.ports, *settings.approvals})
+    if target not in known:
+        raise UsageError(
+            f"no endpoint of this project is called {target!r}; there are {', '.join(known)}",
+            hint=f"to have one: [serving] ports, or [approvals.{target}]",
+        )
+
+
+def require_approvable(
+    project: Project, engine: Engine, found: Found, target: str, by: Actor, now: datetime
+) -> None:
+    """That an approval by somebody would count. Raises as `approve` does."""
+    _require_tested(found)
+    fetch(project, found.version, found.digest)
+    book = read_book(engine, digest=found.digest)
+    _require_unchanged(found, book.digests(found.digest, found.label))
+    policy = project.settings.approval_of(target)
+    if why := book.refusal(policy, by.id, found.digest, found.label, now):
+        raise AccessError(
+            f"{by.id} cannot approve {found.label} for {target}: {why}",
+            hint="another person must approve it",
+        )
+
+
+def written(
+    engine: Engine,
+    statement: Statement,
+    envelope: dict[str, Any],
+    action: str,
+    by: Actor,
+    reason: str = "",
+) -> Entry:
+    """The entry of a statement that was signed."""
+    return Ledger(engine).write(
+        Draft(
+            by=by,
+            action=action,
+            subject=statement.model,
+            digest=statement.digest,
+            reason=reason or statement.meaning,
+            digests=dict(statement.digests),
+            environment=statement.target,
+            policy=statement.policy,
+            decision=statement.verdict,
+            details={"target": statement.target, "envelope": envelope},
+        )
+    )
+
+
 def _sign(
     engine: Engine,
     found: Found,
@@ -126,20 +171,8 @@ def _sign(
         version_of(policy),
         found.digests,
     )
-    return Ledger(engine).write(
-        Draft(
-            by=by,
-            action=action,
-            subject=found.label,
-            digest=found.digest,
-            reason=reason or meaning,
-            digests=dict(statement.digests),
-            environment=target,
-            policy=statement.policy,
-            decision=statement.verdict,
-            details={"target": target, "envelope": signed(statement, _key_of(engine, by.id))},
-        )
-    )
+    envelope = signed(statement, _key_of(engine, by.id))
+    return written(engine, statement, envelope, action, by, reason)
 
 
 def _key_of(engine: Engine, person: str) -> SigningKey:

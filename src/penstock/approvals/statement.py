@@ -72,23 +72,26 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True, rename={"type": "_ty
 
 def signed(statement: Statement, key: SigningKey) -> dict[str, Any]:
     """The envelope, as it is kept in the ledger."""
-    payload = canonical(
-        {
-            "_type": STATEMENT,
-            "predicateType": PREDICATE,
-            "subject": [{"name": statement.model, "digest": {"penstockFolder": statement.digest}}],
-            "predicate": {
-                "verdict": statement.verdict.value,
-                "target": statement.target,
-                "meaning": statement.meaning,
-                "person": statement.person,
-                "at": moment_text(statement.at),
-                "policy": statement.policy,
-                "digests": dict(statement.digests),
-            },
-        }
-    )
+    payload = canonical(document_of(statement))
     return to_document(sign(IN_TOTO, payload, key.sign, key.verifying.id.hex()))
+
+
+def document_of(statement: Statement) -> dict[str, Any]:
+    """What is signed, as JSON."""
+    return {
+        "_type": STATEMENT,
+        "predicateType": PREDICATE,
+        "subject": [{"name": statement.model, "digest": {"penstockFolder": statement.digest}}],
+        "predicate": {
+            "verdict": statement.verdict.value,
+            "target": statement.target,
+            "meaning": statement.meaning,
+            "person": statement.person,
+            "at": moment_text(statement.at),
+            "policy": statement.policy,
+            "digests": dict(statement.digests),
+        },
+    }
 
 
 def verified(envelope: Envelope, keys: Iterable[str]) -> Statement:

@@ -26,7 +26,7 @@ def trace_lines(
         prediction["arm"] or "–"
     )
     for entry in origin.entries:
-        yield f"├ {_told(entry)}"
+        yield f"├ {_told(entry, origin.label)}"
     yield f"└ {_model(origin)}"
     for line in _tree(origin.digest, _with_gates(origin), {origin.digest}):
         yield f"  {line}"
@@ -112,9 +112,10 @@ def _model(origin: Origin) -> str:
     return f"{told}  {known.label}" if known else f"{told}: nothing is known of where it comes from"
 
 
-def _told(entry: Entry) -> str:
+def _told(entry: Entry, label: str) -> str:
+    what = f"{entry.action} {entry.subject}" if entry.subject != label else entry.action
     reason = f": {entry.reason}" if entry.reason else ""
-    return f"#{entry.sequence} {moment(entry.at)} {entry.action} by {entry.actor}{reason}"
+    return f"#{entry.sequence} {moment(entry.at)} {what} by {entry.actor}{reason}"
 
 
 def _answer(prediction: dict[str, Any]) -> str:

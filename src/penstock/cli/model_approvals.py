@@ -89,14 +89,10 @@ def list_approvals(options: argparse.Namespace) -> int:
 
 
 def _meant(options: argparse.Namespace) -> tuple[Project, Found]:
+    from penstock.approvals.giving import require_target
+
     project = project_of(options)
-    target, settings = options.target, project.settings
-    known = sorted({"production", *settings.serving.ports, *settings.approvals})
-    if target not in known:
-        raise UsageError(
-            f"no endpoint of this project is called {target!r}; there are {', '.join(known)}",
-            hint=f"to have one: [serving] ports, or [approvals.{target}]",
-        )
+    require_target(project, options.target)
     return project, _found(project, options.model)
 
 

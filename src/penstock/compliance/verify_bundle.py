@@ -31,6 +31,8 @@ Lines = list[str]
 MANIFEST, SIGNED = "manifest.json", "manifest.dsse.json"
 KIND = "application/vnd.penstock.evidence+json"
 ISSUED = "compliance.issued"
+# What Python's zipfile raises for a damaged file; ValueError where its place is before the archive.
+UNREADABLE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
 BROKEN = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
@@ -80,7 +82,7 @@ def opened(archive: bytes, wrong: Lines) -> Files:
                     wrong.append(f"{info.filename}: it is there twice")
                 try:
                     files[info.filename] = opened_archive.read(info)
-                except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+                except UNREADABLE as error:
                     wrong.append(f"{info.filename}: {error}")
                     files.setdefault(info.filename, b"")
     except (zipfile.BadZipFile, OSError) as error:

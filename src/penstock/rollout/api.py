@@ -2,6 +2,7 @@
 
     GET  /rollouts, /rollouts/ID             POST /rollouts                 {"model", "endpoint", …}
     POST /rollouts/ID/OPERATION {"reason"}   POST /alerts                   Alertmanager's webhook
+    POST /approvals         an envelope      GET  /approvals/NAME@VERSION/ENDPOINT, to be signed
     GET  /health/live                        and what packages above add: `Hook`
 
 Once there are users, it takes a token whose user may, as on the command line; or a key of
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import msgspec
@@ -27,12 +29,15 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.access.roles import Permission
+from penstock.approvals import accepting
+from penstock.approvals.book import standing_of
 from penstock.audit.entries import Actor
 from penstock.errors import AccessError, PenstockError, ResourceError, SettingsError, UsageError
 from penstock.project import Project
 from penstock.records import Release
 from penstock.rollout import alerts, service
 from penstock.rollout.callers import Callers
+from penstock.rollout.candidate import version_of
 from penstock.rollout.described import document_of
 from penstock.rollout.memory import UnknownRolloutError
 from penstock.rollout_settings import RolloutSettings
@@ -47,6 +52,7 @@ MOST = 1_000_000  # bytes of a request
 MOST_OPEN = 100  # requests that wait for their answers; more are refused
 SWEEP_INTERVAL = 1.0  # seconds between two looks for idle and slow connections
 PATH = re.compile(r"/rollouts/([\w.-]+)(?:/(\w+))?")
+STATEMENT = re.compile(r"/approvals/([^/]+)/([\w.-]+)")
 
 Answer = Callable[[], Any]
 
@@ -76,6 +82,19 @@ class Hook:
     scope: str  # of a key that may
     takes: type[msgspec.Struct]
     answer: Callable[[service.Desk, Any], tuple[int, Any]]  # status and body
+
+
+class Signature(msgspec.Struct, forbid_unknown_fields=True):
+    sig: str
+    keyid: str = ""
+
+
+class Signed(msgspec.Struct, forbid_unknown_fields=True):
+    """What `POST /approvals` takes: a DSSE envelope, both texts in base64."""
+
+    payloadType: str  # noqa: N815 -- DSSE's name
+    payload: str
+    signatures: list[Signature]
 
 
 class Api:
@@ -172,6 +191,8 @@ class Api:
             _require(method, b"POST")
             caller = self._callers.actor(request, Permission.OPERATE, hook.scope)
             return hook.answer(self._desk(caller), _decoded(request.body, hook.takes))
+        if path == "/approvals" or path.startswith("/approvals/"):
+            return self._approval(request, path)
         found = PATH.fullmatch(path)
         desk = self._desk(self._callers.actor(request, _permission(method, found)))
         if path == "/rollouts" and method == b"GET":
@@ -195,6 +216,21 @@ class Api:
             raise RequestError(400, f"{found[2]} takes none of {', '.join(given)}") from None
         return 200, done.state.model_dump(mode="json")
 
+    def _approval(self, request: Request, path: str) -> tuple[int, Any]:
+        """A statement to be signed, or one that was signed: by a user, whom their token names."""
+        by = self._callers.actor(request, Permission.APPROVE)
+        if by is None or by.authenticated != "token":
+            raise RequestError(403, "who approves over HTTP is a user: penstock users add")
+        if path == "/approvals":
+            _require(request.method, b"POST")
+            return 201, _approved(self._desk(by), _decoded(request.body, Signed), by)
+        if (asked := STATEMENT.fullmatch(path)) is None:
+            raise RequestError(404, f"there is no {path} here")
+        _require(request.method, b"GET")
+        return 200, accepting.blank(
+            self._project, version_of(self._project, asked[1]), asked[2], by
+        )
+
     def _desk(self, actor: Actor | None) -> service.Desk:
         return service.Desk.of(self._project, self._engine, actor)
 
@@ -217,6 +253,21 @@ def _started(desk: service.Desk, given: Start) -> Any:
     begun = service.start(desk, given.model, given.endpoint, plan)
     found = begun if isinstance(begun, Release) else begun.state
     return found.model_dump(mode="json")
+
+
+def _approved(desk: service.Desk, given: Signed, by: Actor) -> Any:
+    project, engine, envelope = desk.project, desk.engine, msgspec.to_builtins(given)
+    statement = accepting.signed_by(engine, envelope, by)
+    found = version_of(project, statement.model)
+    entry = accepting.accept(project, engine, found, statement, envelope, by)
+    now = standing_of(project, engine, found, statement.target, datetime.now(UTC))
+    said = {"model": found.label, "digest": found.digest, "target": statement.target}
+    return said | {
+        "verdict": statement.verdict.value,
+        "entry": entry.sequence,
+        "met": now.met,
+        "missing": list(now.missing),
+    }
 
 
 def _status_of(error: PenstockError) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateways import ask
+from gateways import Answer, ask
 from shops import BASELINE, BROKEN, CODER, GOOD, OTHER, PRODUCTION, RUNNER, UNTESTED, Shop
 
 from penstock.access import administration
@@ -20,12 +20,14 @@ from penstock.approvals import giving
 from penstock.approvals.admission import require_approval
 from penstock.approvals.book import approvals, standing, standing_of
 from penstock.approvals.statement import Statement, Verdict, signed
+from penstock.audit.dsse import IN_TOTO, sign, to_document
 from penstock.audit.ledger import Actor, Draft, Ledger, acting_as
 from penstock.audit.notes import SigningKey
 from penstock.cli.main import run
 from penstock.errors import AccessError, IntegrityError, PenstockError, ServingError
 from penstock.registry import versions
 from penstock.rollout import service
+from penstock.rollout.api import Api
 from penstock.rollout_settings import RolloutSettings
 from penstock.serving import endpoint as endpoints
 from penstock.serving.routing.table import serving_only
@@ -227,6 +229,55 @@ def test_forged_approvals_are_as_if_they_were_not_there(team: Team) -> None:
     mine = Ledger(shop.engine).entries("model.approved")[-1].details["envelope"]
     write_approval(team, "olaf", GOOD, mine)
     assert not team.met(GOOD)  # what was signed before the role is not made better by copying it
+
+
+def handed_in(team: Team, url: str, who: str, key: SigningKey, **changes: Any) -> Answer:
+    """What somebody with HTTP alone does: asks what to sign, signs it, and hands it in."""
+    bearer = {"Authorization": f"Bearer {team.tokens[who]}"}
+    document = ask(f"{url}/approvals/shop@{GOOD}/{PRODUCTION}", **bearer).body
+    document["predicate"] |= {"meaning": "tested"} | changes
+    envelope = to_document(sign(IN_TOTO, json.dumps(document).encode(), key.sign))
+    return ask(f"{url}/approvals", envelope, **bearer)
+
+
+def test_who_has_http_alone_approves_what_they_signed(team: Team) -> None:
+    shop, bobs = team.shop, make_own_key("bob")
+    hour = timedelta(hours=1)
+    with Api(shop.project, shop.engine, "127.0.0.1", 0) as api:
+        for person, key, changes, status in (
+            ("bob", make_own_key("ann"), {}, 409),
+            ("bob", bobs, {"person": "ann"}, 403),
+            ("bob", bobs, {"meaning": " "}, 400),
+            ("bob", bobs, {"policy": "f" * 64}, 409),
+            ("bob", bobs, {"digests": {"model": "f" * 64}}, 409),
+            ("bob", bobs, {"target": "nowhere"}, 400),
+            ("bob", bobs, {"verdict": "broke glass"}, 400),
+            ("bob", bobs, {"at": (datetime.now(UTC) - 2 * hour).isoformat()}, 409),
+            ("bob", bobs, {"at": (datetime.now(UTC) + hour).isoformat()}, 409),
+            (CODER, make_own_key(CODER), {}, 403),  # wrote its code
+        ):
+            said = handed_in(team, api.url, person, key, **changes)
+            assert said.status == status, (person, changes, said.body)
+        operator = {"Authorization": f"Bearer {team.tokens['olaf']}"}
+        assert ask(f"{api.url}/approvals/shop@{GOOD}/{PRODUCTION}", **operator).status == 403
+        assert not team.met(GOOD)
+        said = handed_in(team, api.url, "bob", bobs)
+        assert (said.status, said.body["verdict"], said.body["met"]) == (201, "approved", True)
+        assert team.met(GOOD)
+        entry = Ledger(shop.engine).entries("model.approved")[-1]
+        assert (entry.actor, entry.sequence) == ("bob", said.body["entry"])
+        assert (entry.by.authenticated, entry.environment) == ("token", PRODUCTION)
+
+        envelope = entry.details["envelope"]
+        handed_in(team, api.url, "bob", bobs, verdict="rejected")
+        assert not team.met(GOOD)
+        # Who stole the token alone cannot hand in again what was said before.
+        bearer = f"Bearer {team.tokens['bob']}"
+        again = ask(f"{api.url}/approvals", envelope, Authorization=bearer)
+        assert again.status == 409
+        assert "newer" in again.body["error"]
+        assert ask(f"{api.url}/approvals", envelope).status == 401
+        assert not team.met(GOOD)
 
 
 def test_other_digests_make_approvals_void_and_hold_a_rollout(team: Team) -> None:
