@@ -65,7 +65,7 @@ airflow: $(VENV)/.dev  ## start Airflow with the example project's DAG, on this 
 
 .PHONY: test
 test: $(VENV)/.dev  ## run all tests
-	$(PYTEST) tests -n 3 --dist loadfile
+	$(PYTEST) tests -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-fast
 test-fast: $(VENV)/.dev  ## run the tests that take milliseconds
@@ -100,6 +100,14 @@ bench-serving: $(VENV)/.dev  ## measure the gateway against other model servers 
 bench-rollouts: $(VENV)/.dev  ## simulate thousands of rollouts: how often does the judge err?
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/rollouts.py
 
+.PHONY: bench-drift
+bench-drift: $(VENV)/.dev  ## how often monitoring cries wolf, and what it misses (installs Evidently)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py
+
+.PHONY: bench-monitor
+bench-monitor: $(VENV)/.dev  ## measure a full report on 10M predictions × 50 features (BENCH_MONITOR_ROWS)
+	$(BIN)/python benchmarks/monitor.py
+
 .PHONY: bench-governance
 bench-governance: $(VENV)/.dev  ## measure the ledger against plain inserts and plain hashing
 	$(BIN)/python benchmarks/governance.py
@@ -109,8 +117,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 .PHONY: lock
 lock: $(VENV)/.build  ## rewrite the locked requirements (make lock UPGRADE=--upgrade for newer ones)
 	printf 'editables\nhatchling\nuv\n' | $(LOCK) $(UPGRADE) - -o requirements/build.txt
-	$(LOCK) $(UPGRADE) pyproject.toml --extra airflow --extra dynamodb --extra grpc --extra onnx \
-		--extra otlp --extra polars --extra postgres --extra redis --extra s3 --extra xgboost \
+	$(LOCK) $(UPGRADE) pyproject.toml --extra airflow --extra celery --extra dynamodb --extra grpc \
+		--extra onnx --extra otlp --extra polars --extra postgres --extra prefect --extra redis --extra s3 --extra xgboost \
 		--group dev -o requirements/dev.txt
 	$(LOCK) $(UPGRADE) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 

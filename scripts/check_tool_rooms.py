@@ -48,7 +48,7 @@ HEAVY = {
 }
 # modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {
-    *("state/migrations", "orchestrators/airflow.py", "templates"),
+    *("state/migrations", "orchestrators/airflow", "templates"),
     *("features/offline_store.py", "features/compute_engine.py", "features/spark"),
     "features/registry_file.py",
     "features/online_stores",

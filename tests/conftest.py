@@ -10,6 +10,7 @@ import pytest
 
 from penstock.project import Project, open_project
 
+HERE = Path(__file__).parent
 SMALLEST = '[project]\nname = "shop"\n'
 
 # No test has a time limit: what is slow on a busy machine is not wrong.
@@ -17,6 +18,17 @@ hypothesis.settings.register_profile("penstock", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("penstock")
 
 MakeProject = Callable[..., Project]
+
+LONGEST_FIRST = ("e2e", "integration/orchestrators", "integration", "contract", "unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, so that in the end no process waits for another."""
+    items.sort(key=lambda item: _turn(item.path.relative_to(HERE).as_posix()))
+
+
+def _turn(file: str) -> int:
+    return next(n for n, folder in enumerate(LONGEST_FIRST) if file.startswith(f"{folder}/"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from penstock.setting_types import LongSpan, Rule, Section, Span, parse_rule
+from penstock.setting_types import LongSpan, Ratio, Rule, Section, Span, Words, parse_rule
 
 FOUND = "found"
 
@@ -45,6 +45,17 @@ MEASURES: Mapping[str, str] = {
 SERVICE_MEASURES = ("endpoint.error_rate", "endpoint.latency_p95_ms")
 
 
+class PerformanceSettings(Section):
+    """When a model has become worse, and when another one is worth its trouble."""
+
+    metrics: Words = ("auc_roc", "accuracy", "precision", "recall", "f1", "log_loss")
+    margin: Ratio = 0.05  # of its held-out value: by so much a metric may get worse
+    horizon: Span | None = None  # until a label is known; unset: [training] gap
+    coverage: Ratio = 0.5  # share of the matured predictions whose label should be there
+    least_rows: int = Field(default=100, ge=10)  # of which a metric is told
+    retraining_gain: Ratio = 0.003  # share of the log-loss that makes a new model worth training
+
+
 class MonitoringSettings(Section):
     """How the model's world is looked at."""
 
@@ -65,6 +76,7 @@ class MonitoringSettings(Section):
     # Drift counts once it is there in `k` of the last `n` windows, which do not overlap.
     k: int = Field(default=2, ge=1)
     n: int = Field(default=3, ge=1)
+    performance: PerformanceSettings = PerformanceSettings()
 
     @model_validator(mode="after")
     def _windows(self) -> Self:
@@ -171,3 +183,16 @@ class TriggerSettings(Section):
 
 class ServiceSettings(Section):
     """The processes that `penstock up` keeps alive."""
+
+
+class AirflowSettings(Section):
+    """What the DAGs of Airflow have beyond [pipeline]."""
+
+    assets: Words = ()  # URIs: an update of one of them starts a run, beside the schedule
+    pool: str = "default_pool"  # whose slots the tasks take
+    pools: dict[str, str] = Field(default_factory=dict)  # by step
+    deadline: LongSpan | None = None  # of a run, from when it was queued; None: nobody is told
+    production: bool = True  # a second DAG: approvals, then the rollout
+    approval_timeout: LongSpan = timedelta(days=7)  # then it waits for approvals no more
+    rollout_timeout: LongSpan = timedelta(days=14)  # then the task fails; the rollout goes on
+    every: LongSpan = timedelta(seconds=30)  # between two looks of a task that waits

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from penstock.approval_settings import ApprovalPolicy
 from penstock.monitoring_settings import (
+    AirflowSettings,
     AlertRule,
     MonitoringSettings,
     ServiceSettings,
@@ -52,6 +53,8 @@ class DataSettings(Section):
     refresh: Literal["on_change", "always"] = "on_change"  # always: the source is not a file
     remote: str = ".penstock/dvc-remote"  # a folder, or s3://bucket/prefix
     future_tolerance: Duration = timedelta(minutes=5)  # clocks of sources may run ahead
+    sample: Ratio = 1.0  # share of the data that is kept, for a quick trial of a change
+    sample_by: str = ""  # column whose values are kept or left out whole; empty: each row alone
 
 
 class FeatureSettings(Section):
@@ -166,7 +169,7 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron
+    schedule: str = "0 2 * * *"  # cron; empty: none
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -174,6 +177,23 @@ class PipelineSettings(Section):
     timeout: Duration = timedelta(hours=2)  # of one attempt of one step
     timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
     workers: int = Field(default=2, ge=1)  # independent steps run side by side
+    orchestrator: Literal["local", "airflow", "prefect"] = "local"  # what triggers start runs on
+    python: str = ""  # that runs the steps of Airflow's tasks; empty: Airflow's own
+    airflow_url: str = "http://127.0.0.1:8080"  # of its API server
+    airflow_user: str = "admin"  # of Airflow's simple auth manager; not asked where a token is set
+    airflow_password: SecretStr = SecretStr("")
+    airflow_token: SecretStr = SecretStr("")  # a bearer token of another auth manager
+
+    @field_validator("airflow_url")
+    @classmethod
+    def _is_a_server(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(
+                "the URL names a user: give airflow_user, and the password as a secret"
+            )
+        if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
+            raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
+        return value.rstrip("/")
 
 
 class NotifySettings(Section):
@@ -246,6 +266,7 @@ class Settings(Section):
     load_test: LoadTestSettings = LoadTestSettings()
     rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    airflow: AirflowSettings = AirflowSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     alerts: Annotated[dict[Name, AlertRule], BeforeValidator(with_default_rules)] = Field(
         default_factory=dict, validate_default=True

@@ -11,10 +11,19 @@ from penstock.cli.output import print_json
 from penstock.errors import UsageError
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+CONTINUOUS = TEMPLATES / "continuous"  # pipelines for GitHub and GitLab, the same of every project
 PLACEHOLDER = "NAME"
 # What a project makes while it runs is never part of a template.
 MADE = shutil.ignore_patterns(
-    ".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc", "models.pub", "ledger.pub"
+    ".penstock",
+    ".dvc",
+    ".git",
+    ".ruff_cache",
+    "__pycache__",
+    "data",
+    "*.pyc",
+    "models.pub",
+    "ledger.pub",
 )
 
 
@@ -26,6 +35,7 @@ def init(options: argparse.Namespace) -> int:
     _require_new(target)
     template = TEMPLATES / options.template
     shutil.copytree(template.resolve(), target, ignore=MADE, dirs_exist_ok=True)
+    shutil.copytree(CONTINUOUS, target, dirs_exist_ok=True)
     if options.template == "blank":
         _fill_in(target)
     LedgerKeys.in_new_project(target).new(origin_of(target.name))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from penstock.cli.models import tell_strays
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
+from penstock.errors import ResourceError
 from penstock.project import PRODUCTION, STAGING, Project
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from penstock.registry.aliases import Stray
 
 
 def status(options: argparse.Namespace) -> int:
     project = project_of(options)
     found = _collect(project)
     if options.json:
-        print_json(found)
+        print_json(found | {"strays": [asdict(one) for one in found["strays"]]})
         return 0
     print(f"project   {found['project']} ({found['environment']}), {project.root}")
     print(f"last run  {_run_line(found['last_run'])}")
@@ -28,6 +34,7 @@ def status(options: argparse.Namespace) -> int:
     print(f"champion  {found['champion']}")
     for name in found["alerts"]:
         print(f"alert     {name}")
+    tell_strays(found["strays"])
     for broken in found["broken_glass"]:
         print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
@@ -68,6 +75,7 @@ def _collect(project: Project) -> dict[str, Any]:
             "error": endpoint.error,
         },
         "champion": champion,
+        "strays": _strays(project, database),
         "rollouts": going_on,
         "alerts": _alerts(project, database, now),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
@@ -87,6 +95,15 @@ def _alerts(project: Project, database: Engine, now: datetime) -> list[str]:
         for one in memory.read(database).values()
         if one.status == "firing" and one.last.metric != "monitoring.silent"
     )
+
+
+def _strays(project: Project, database: Engine) -> list[Stray]:
+    """None where the registry cannot be asked: `penstock doctor` says why."""
+    from penstock.registry.aliases import strays
+
+    with contextlib.suppress(ResourceError):
+        return strays(project, database)
+    return []
 
 
 def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:

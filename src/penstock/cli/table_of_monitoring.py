@@ -41,6 +41,33 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         permission=Permission.READ,
     ),
     Command(
+        "monitor performance",
+        "How good a model is: estimated without labels, and realised once they come",
+        "penstock.cli.monitor:performance",
+        (
+            *WINDOW,
+            Option("--by", metavar="COLUMN", help="a feature, a key, arm or release to slice by"),
+        ),
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
+        "monitor skew",
+        "Compute served features again offline, and compare",
+        "penstock.cli.monitor:skew",
+        WINDOW,
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
+        "monitor freshness",
+        "Compare the newest events with what is expected; find clocks that are wrong",
+        "penstock.cli.monitor:freshness",
+        WINDOW,
+        _DETAILS,
+        permission=Permission.READ,
+    ),
+    Command(
         "monitor all",
         "All of these at once",
         "penstock.cli.monitor:all_kinds",

@@ -15,6 +15,7 @@ from penstock.records import Record
 from penstock.state.tables import lineage_edges, lineage_nodes
 
 MOST = 10_000  # nodes that one question follows
+AT_ONCE = 1_000  # keys in one question
 SHORTEST = 6  # letters of a digest that is looked up by its beginning
 
 # UNION takes each node once: cycles end, and what is reached on two ways is followed once.
@@ -23,15 +24,9 @@ WITH RECURSIVE walk(key) AS (
   SELECT CAST(:key AS VARCHAR(256))
   UNION
   SELECT edges.{to} FROM walk JOIN lineage_edges AS edges ON edges.{of} = walk.key
-), found AS (SELECT key FROM walk LIMIT {most})
+)
+SELECT key FROM walk LIMIT {most}
 """
-_NODES = _WALK + (
-    "SELECT nodes.key, nodes.kind, nodes.label FROM found JOIN lineage_nodes AS nodes USING (key)"
-)
-_EDGES = _WALK + (
-    "SELECT edges.child, edges.parent, edges.relation "
-    "FROM found JOIN lineage_edges AS edges ON edges.{of} = found.key"
-)
 
 
 def record_step(engine: Engine, run_id: str, record: Record, inputs: Mapping[str, str]) -> None:
@@ -104,10 +99,19 @@ def find(engine: Engine, name: str) -> Node:
 
 
 def _walked(engine: Engine, key: str, *, of: str, to: str) -> Graph:
-    asked, way = {"key": key}, {"of": of, "to": to, "most": MOST}
+    """PostgreSQL takes a walk for long, and would read all nodes to join some: they are asked for
+    by their keys instead.
+    """
+    walk = text(_WALK.format(of=of, to=to, most=MOST))
     with engine.connect() as connection:
-        nodes = [Node(*row) for row in connection.execute(text(_NODES.format(**way)), asked)]
-        edges = [Edge(*row) for row in connection.execute(text(_EDGES.format(**way)), asked)]
+        keys = [row.key for row in connection.execute(walk, {"key": key})]
+        nodes, edges = set[Node](), set[Edge]()
+        for first in range(0, len(keys), AT_ONCE):
+            some = keys[first : first + AT_ONCE]
+            named = select(lineage_nodes).where(lineage_nodes.c.key.in_(some))
+            leading = select(lineage_edges).where(lineage_edges.c[of].in_(some))
+            nodes.update(Node(*row) for row in connection.execute(named))
+            edges.update(Edge(*row) for row in connection.execute(leading))
     known = {node.key for node in nodes}
     return Graph.of(nodes, (one for one in edges if {one.child, one.parent} <= known))
 

@@ -7,6 +7,7 @@ one will need. What happens is told to a `Watcher`; the terminal is one of sever
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -59,18 +60,10 @@ def run_plan(
         attempts = Attempts(plan, project, identity, watcher)
         recording = Recording.alone(project, database, identity, ORCHESTRATOR)
         return _Run(plan, project, database, watcher, identity, attempts, recording).execute(
-            _wanted(plan, until)
+            plan.until(until)
         )
     finally:
         lock.release()
-
-
-def _wanted(plan: Plan, until: str | None) -> list[Step]:
-    if until is None:
-        return list(plan.steps)
-    last = plan.step(until)
-    names = {last.name} | {step.name for step in plan.upstream(last)}
-    return [step for step in plan.steps if step.name in names]
 
 
 @dataclass
@@ -85,7 +78,7 @@ class _Run:
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
 
-    def execute(self, wanted: list[Step]) -> RunOutcome:
+    def execute(self, wanted: Sequence[Step]) -> RunOutcome:
         started = time.monotonic()
         self.watcher.run_started(self.identity.id, [step.name for step in wanted])
         try:
@@ -109,7 +102,7 @@ class _Run:
             tell_of_failure(self.project, outcome.run_id, failed, error)
         return replace(outcome, remarks=tuple(self.recording.leave()))
 
-    def _run_all(self, wanted: list[Step]) -> None:
+    def _run_all(self, wanted: Sequence[Step]) -> None:
         """Starts every step as soon as all that it stands behind is done."""
         waiting, running = list(wanted), dict[Future[StepOutcome], Step]()
         with ThreadPoolExecutor(self.project.settings.pipeline.workers) as pool:

@@ -15,28 +15,20 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.access.present import acting
+from penstock.access.present import acting, acting_if_known
 from penstock.access.roles import Permission
 from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
 from penstock.notifications.delivery import failure_message
 from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
+from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
 from penstock.records import Record, from_json, to_json
+from penstock.state.cache import StepCache
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
-
-
-@dataclass(frozen=True)
-class Task:
-    step: str
-    run_id: str
-    as_of: datetime  # UTC
-    attempt: int  # from 1
-    last_attempt: bool  # no retry will follow, whatever happens
-    orchestrator: str
 
 
 def run_task(
@@ -48,13 +40,16 @@ def run_task(
     """
     plan, database = plan_of(project), open_database(project)
     run = RunIdentity(task.run_id, task.as_of, asked=True)
-    recording = Recording.begin(project, database, run, task.orchestrator)
-    work = _Work(plan, project, database, run, recording, task)
-    try:
-        record = to_json(work.do(records))
-    finally:
-        for remark in recording.leave():
-            _say(remark)
+    with acting_if_known(project):
+        recording = Recording.begin(project, database, run, task.orchestrator)
+        work = _Work(plan, project, database, run, recording, task)
+        if task.rerun and task.attempt == 1:  # what an attempt has finished, the next one may find
+            StepCache(database).forget(plan.step(task.step).name)
+        try:
+            record = to_json(work.do(records))
+        finally:
+            for remark in recording.leave():
+                _say(remark)
     project.digests.save()
     return record
 
@@ -78,9 +73,10 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     if run is None:
         return
     recording = Recording.resumed(project, database, run)
-    for row in unfinished:
-        recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
-    recording.finish("failed", error)
+    with acting_if_known(project):
+        for row in unfinished:
+            recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
+        recording.finish("failed", error)
     for remark in recording.leave():
         _say(remark)
 
@@ -174,5 +170,5 @@ class _Work:
         done = {step.step for step in steps if step.status in {"succeeded", "cached"}}
         if failed:
             self.recording.finish("failed", from_dict(failed.error) if failed.error else None)
-        elif done >= {step.name for step in self.plan.steps}:
+        elif done >= {step.name for step in self.plan.until(self.task.until)}:
             self.recording.finish("succeeded")

@@ -39,6 +39,7 @@ class StepContext:
             seed=self.project.seed,
             scratch=self.scratch,
             progress=self.progress,
+            item=self.step.item,
         )
 
     def user_function(self, module: str, name: str) -> Callable[..., Any] | None:

@@ -1,7 +1,8 @@
 """One exposition of all gateway processes that share a port: whichever is scraped tells of all.
 
-Each process writes what it would tell into a file once a second. The one that is asked adds the
-others' files to its own numbers.
+Each process writes what it would tell into a file once a second; the one that is asked adds up the
+files, its own among them. Were its own numbers newer than those of the others, a counter would go
+down when another process is asked next, which Prometheus takes for a restart.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ class SharedMetrics:
             log.error("metrics cannot be kept for the other workers: %s", error)
 
     def of_all(self, exposition: bytes) -> bytes:
-        """The sums of this process's numbers, as they are now, and what the others wrote last."""
-        others = [path for path in sorted(self._folder.glob(f"*{SUFFIX}")) if path != self._own]
-        if not others:
+        """The sums of what all wrote last; this process's numbers as they are where it is alone."""
+        files = sorted(self._folder.glob(f"*{SUFFIX}"))
+        if not any(path != self._own for path in files):
             return exposition
-        texts = [exposition.decode(), *(path.read_text() for path in others)]
+        texts = [path.read_text() for path in files]
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Given(list(added(texts))))
         return generate_latest(registry)

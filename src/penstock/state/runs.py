@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.engine import Row
 
 from penstock.state.tables import runs, steps, upsert
@@ -48,10 +50,18 @@ def new_run_id(now: datetime) -> str:
 
 
 class Runs:
-    """The runs of one state database."""
+    """The runs of one state database; of a connection, as part of its transaction."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, bind: Engine | Connection) -> None:
+        self._bind = bind
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        if isinstance(self._bind, Connection):
+            yield self._bind
+            return
+        with self._bind.begin() as connection:
+            yield connection
 
     def start(
         self,
@@ -73,13 +83,13 @@ class Runs:
             "as_of": as_of,
             "started_at": now,
         }
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             upsert(connection, runs, first | again, change=tuple(again))
 
     def finish(
         self, run_id: str, status: str, now: datetime, error: dict[str, Any] | None = None
     ) -> None:
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             connection.execute(
                 update(runs)
                 .where(runs.c.id == run_id)
@@ -94,7 +104,7 @@ class Runs:
         here = runs.c.orchestrator.in_(("local", "dvc"))
         abandoned = (runs.c.status == "running") & here
         error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]
             ended = {"finished_at": now, "error": error}
             connection.execute(
@@ -130,13 +140,13 @@ class Runs:
             "record": record,
             "error": error,
         }
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             upsert(connection, steps, row)
 
     def list(self, limit: int = 20) -> list[RunRow]:
         """The latest runs, newest first, without their steps."""
         query = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def latest_of(self, kind: str, subject: str) -> dict[str, Any] | None:
@@ -145,13 +155,13 @@ class Runs:
         about &= steps.c.record["subject"].as_string() == subject
         query = select(steps.c.record).where(about, steps.c.status != "cached")
         query = query.order_by(steps.c.started_at.desc()).limit(1)
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             found: dict[str, Any] | None = connection.execute(query).scalar()
         return found
 
     def get(self, run_id: str) -> RunRow | None:
         """One run with its steps in order of start; `run_id` may be a unique beginning."""
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             found = connection.execute(
                 select(runs)
                 .where(runs.c.id.startswith(run_id, autoescape=True))
