@@ -8,7 +8,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from penstock.setting_types import (
     LongSpan,
@@ -43,8 +43,9 @@ MEASURES: Mapping[str, str] = {
     "labels_*": "labels that cannot be used: before their prediction, of none, disagreeing",
     "*_outputs": "outputs that are no probabilities, or cannot be used",
     "distinct_scores": "the model says nearly the same of all",
-    "held_out": "the answers that are compared with",
     "skew": "served features that an offline recomputation does not give",
+    "*_from_the_future": "rows whose time has not come: a clock is wrong",
+    "events_after_prediction": "events that came with a time before an answer, and after it",
     "event_age_s": "seconds since the newest event of a source",
     "endpoint.error_rate": "share of an endpoint's answers of the last minutes that were errors",
     "endpoint.latency_p95_ms": "95 % of them took at most so many milliseconds",
@@ -122,13 +123,17 @@ class AlertRule(Section):
     repeat: LongSpan = timedelta(days=1)  # what goes on firing is told of again
     enabled: bool = True
 
+    @field_validator("metric")
+    @classmethod
+    def _is_measured(cls, value: str) -> str:
+        if not is_measure(value):
+            close = difflib.get_close_matches(value, MEASURES, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else "."
+            raise ValueError(f"nothing measures {value!r}{meant} There are {', '.join(MEASURES)}")
+        return value
+
     @model_validator(mode="after")
-    def _can_be_kept(self) -> AlertRule:
-        if not is_measure(self.metric):
-            close = difflib.get_close_matches(self.metric, MEASURES, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
-            known = ", ".join(MEASURES)
-            raise ValueError(f"nothing measures {self.metric!r}{meant} There are {known}")
+    def _may_roll_back(self) -> Self:
         if self.action == "rollback" and self.metric not in SERVICE_MEASURES:
             raise ValueError(
                 f"{self.metric} never rolls back: only {' and '.join(SERVICE_MEASURES)} do; "
@@ -163,11 +168,13 @@ DEFAULT_RULES: Mapping[str, Mapping[str, Any]] = {
     "constant_columns": {"metric": "constant", "group": "data"},
     "stale_data": {"metric": "event_age_s", "group": "data"},
     "skew": {"metric": "skew", "group": "data"},
+    "wrong_clocks": {"metric": "*_from_the_future", "group": "data"},
     "drift": {"metric": "drift", "group": "model"},
     "drifted_share": {"metric": "drifted_share", "group": "model"},
     "performance_estimate": {"metric": "estimated_*", "group": "model"},
     "performance": {"metric": "realised_*", "severity": "page", "group": "model"},
     "calibration": {"metric": "calibration_error", "group": "model"},
+    "retraining_pays": {"metric": "retraining_gain", "severity": "info", "group": "model"},
     "unusable_labels": {"metric": "labels_*", "group": "labels"},
     "few_labels": {"metric": "label_coverage", "severity": "info", "group": "labels"},
     "unusable_outputs": {"metric": "*_outputs", "group": "service"},

@@ -102,7 +102,7 @@ def test_drift_is_told_of_with_all_that_it_takes_to_act_and_asks_for_a_model(
         "[shop] shop@3: drift(tenure) fires",
         f"Model: shop@3, digest {'ab' * 6}",
         "Data it learned from: orders, 9,000 rows, DVC d41d8cd9",
-        "Estimated performance: estimated_auc_roc 0.81, before 0.84, 12,000 rows",
+        "Estimated performance: auc_roc 0.81, held out 0.84: −0.03",
         "drift 0.31, before 0.02, 12,000 rows: PSI 0.31",
         "Owner: customer-analytics",
         "Runbook: https://wiki.example/drift",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailboxes import closed_port, mail_server, subject, text, web_hook
+from mailboxes import closed_port, running, subject, text, web_hook
 from sqlalchemy import Engine
 
 from penstock.notifications import outbox
@@ -53,7 +53,7 @@ def port() -> int:
     return closed_port()
 
 
-def test_a_mail_server_that_is_down_gets_each_message_once_when_it_is_back(
+def test_a_running_that_is_down_gets_each_message_once_when_it_is_back(
     database: Engine, tmp_path: Path, port: int
 ) -> None:
     post = Post(database, tmp_path, **mail(port))
@@ -63,17 +63,17 @@ def test_a_mail_server_that_is_down_gets_each_message_once_when_it_is_back(
     (waits,) = rows.waiting(database)
     assert (waits.messages, waits.oldest, waits.error) == (9, NOON, "email did not take it")
     assert post.flush(timedelta(seconds=29)) == 0
-    with mail_server(port) as (box, _):
+    with running(port) as box:
         assert post.flush(timedelta(hours=1)) == 9
         assert post.flush(FAR) == 0
-    assert [subject(one) for one in box.received] == [f"drift {n} ✓" for n in range(9)]
-    first = box.received[0]
+    assert [subject(one) for one in box.mails] == [f"drift {n} ✓" for n in range(9)]
+    first = box.mails[0]
     assert text(first).splitlines() == ["PSI 0.3", "line 0"]
     assert (first["X-Penstock-Message"], first["References"]) == ("k0", "<incident@penstock>")
     assert post.log.read_text().count("drift 7 ") == 1
 
 
-def test_a_storm_costs_a_mail_server_that_is_down_one_attempt_ever_less_often(
+def test_a_storm_costs_a_running_that_is_down_one_attempt_ever_less_often(
     database: Engine, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[float] = []
@@ -92,23 +92,23 @@ def test_a_storm_costs_a_mail_server_that_is_down_one_attempt_ever_less_often(
 
 
 def test_many_who_send_at_once_send_each_message_once(database: Engine, tmp_path: Path) -> None:
-    with mail_server() as (box, port):
-        post = Post(database, tmp_path, **mail(port))
+    with running() as box:
+        post = Post(database, tmp_path, **mail(box.port))
         post.queue(*map(message, range(12)))
         senders = [threading.Thread(target=post.flush) for _ in range(4)]
         for one in senders:
             one.start()
         for one in senders:
             one.join()
-        assert sorted(one["X-Penstock-Message"] for one in box.received) == sorted(
+        assert sorted(one["X-Penstock-Message"] for one in box.mails) == sorted(
             f"k{n}" for n in range(12)
         )
     assert rows.waiting(database) == []
 
 
 def test_what_a_killed_process_held_is_sent_by_another(database: Engine, tmp_path: Path) -> None:
-    with mail_server() as (box, port):
-        post = Post(database, tmp_path, **mail(port))
+    with running() as box:
+        post = Post(database, tmp_path, **mail(box.port))
         post.queue(message())
         names = [one.channel for one in rows.waiting(database)]
         for _ in names:  # killed after it took them, before it sent or said anything
@@ -116,7 +116,7 @@ def test_what_a_killed_process_held_is_sent_by_another(database: Engine, tmp_pat
         assert post.flush() == 0
         assert post.flush(outbox.HOLD - timedelta(seconds=1)) == 0
         assert post.flush(timedelta(seconds=1)) == 2
-        assert len(box.received) == 1
+        assert len(box.mails) == 1
 
 
 def test_a_step_says_that_a_channel_is_down_and_its_next_attempt_tells_nobody_twice(
@@ -132,11 +132,11 @@ def test_a_step_says_that_a_channel_is_down_and_its_next_attempt_tells_nobody_tw
                 outbox.tell(told, "title", "body", key="run/shop@3")
             assert "by email yet; it is queued" in caught.value.message
             assert caught.value.transient
-        with mail_server(port) as (box, _):
+        with running(port) as box:
             kinds = outbox.tell(told, "title", "body", key="run/shop@3")
         assert kinds == ("log", "email", "json")
         assert [one["title"] for one in hooked] == ["title"]
-        assert len(box.received) == 1
+        assert len(box.mails) == 1
     assert (project.folder / "notices.log").read_text().count("title") == 1
 
 

@@ -1,30 +1,60 @@
-"""A mail server and a webhook of this machine, and what they received."""
+"""A real mail server and a webhook on this machine, and what they were sent."""
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from email import message_from_bytes
 from email.header import decode_header, make_header
-from email.message import Message
+from email.message import Message as Mail
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as MessageHandler
+from aiosmtpd.handlers import Message
 
 
-class Mailbox(MessageHandler):
+class Mailbox(Message):
+    """Keeps what arrives, the earliest first."""
+
     def __init__(self, port: int) -> None:
         super().__init__()
         self.port = port
-        self.received: list[Message] = []
+        self.mails: list[Mail] = []
 
-    def handle_message(self, message: Message) -> None:
-        self.received.append(message_from_bytes(message.as_bytes()))
+    def handle_message(self, message: Mail) -> None:
+        self.mails.append(message)
+
+
+@contextlib.contextmanager
+def running(port: int = 0) -> Iterator[Mailbox]:
+    """On a free port, unless one is given."""
+    # Not port 0: aiosmtpd 1.4 tries the port it was given, not the one it got, to see if it is up.
+    box = Mailbox(port or closed_port())
+    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()
+
+
+def closed_port() -> int:
+    """Where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def subject(message: Mail) -> str:
+    return str(make_header(decode_header(message["Subject"])))
+
+
+def text(message: Mail) -> str:
+    part = next(p for p in message.walk() if p.get_content_type() == "text/plain")
+    return bytes(part.get_payload(decode=True)).decode()
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
@@ -40,19 +70,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def mail_server(port: int = 0) -> Iterator[tuple[Mailbox, int]]:
-    """What comes in, and the server's port."""
-    handler = Mailbox(port or closed_port())
-    controller = Controller(handler, hostname="127.0.0.1", port=handler.port)
-    controller.start()
-    try:
-        yield handler, controller.port
-    finally:
-        controller.stop()
-
-
-@contextmanager
+@contextlib.contextmanager
 def web_hook() -> Iterator[tuple[list[dict[str, Any]], str]]:
     """The JSON that is posted to it, and its host and port."""
     received: list[dict[str, Any]] = []
@@ -64,18 +82,3 @@ def web_hook() -> Iterator[tuple[list[dict[str, Any]], str]]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def subject(message: Message) -> str:
-    return str(make_header(decode_header(message["Subject"])))
-
-
-def text(message: Message) -> str:
-    part = next(p for p in message.walk() if p.get_content_type() == "text/plain")
-    return bytes(part.get_payload(decode=True)).decode()

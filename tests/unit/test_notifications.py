@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailboxes import Mailbox, closed_port, mail_server, subject, text, web_hook
+from mailboxes import Mailbox, closed_port, running, subject, text, web_hook
 
 from penstock.errors import UserCodeError
 from penstock.notifications.delivery import DeliveryError, deliver, failure_message
@@ -20,9 +20,9 @@ PASSWORD = "hunter2"
 
 
 @pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    with mail_server() as (box, port):
-        yield box, port
+def mailbox() -> Iterator[Mailbox]:
+    with running() as box:
+        yield box
 
 
 @pytest.fixture
@@ -40,16 +40,17 @@ def mail_to(*addresses: str, port: int, **more: Any) -> NotifySettings:
 
 
 def test_a_mail_arrives_with_title_and_body_at_every_address(
-    mailbox: tuple[Mailbox, int], tmp_path: Path
+    mailbox: Mailbox, tmp_path: Path
 ) -> None:
-    box, port = mailbox
-    team = mail_to("ml@example.com", "ops+x@example.com", port=port, email_from="p@example.com")
+    team = mail_to(
+        "ml@example.com", "ops+x@example.com", port=mailbox.port, email_from="p@example.com"
+    )
     assert deliver(TITLE, BODY, team, tmp_path / "log") == ("log", "email", "email")
-    assert [message["X-RcptTo"] for message in box.received] == [
+    assert [message["X-RcptTo"] for message in mailbox.mails] == [
         "ml@example.com",
         "ops+x@example.com",
     ]
-    for message in box.received:
+    for message in mailbox.mails:
         assert subject(message) == TITLE
         assert "p@example.com" in message["From"]
         assert text(message).splitlines() == BODY.splitlines()

@@ -36,7 +36,7 @@ def print_all(
         print(f"silence {silence.id}: {silence.alerts}{of} {until}")
     for one in waiting:
         since = f"since {moment(one.oldest)}: {one.error or 'to be sent by the next check'}"
-        print(f"{one.messages} messages wait for {one.channel} {since}")
+        print(f"undelivered: {one.messages} for {one.channel} {since}")
 
 
 def print_one(alert: Alert, story: Sequence[Entry]) -> None:
@@ -68,8 +68,13 @@ def print_check(found: Checked) -> None:
         print(f"{mark} {one.alert.id} {one.alert.name} {one.kind}: {one.reason}")
     for alert, outcome in found.done.items():
         print(f"  {alert}: {outcome}")
-    told = f"{len(decision.tellings)} messages" if decision.tellings else "nobody is told"
-    print(f"{found.signals} measures, {len(decision.transitions)} changes, {told}")
+    counts = {
+        "measures": found.signals,
+        "changes": len(decision.transitions),
+        "messages": len(decision.tellings),
+        "delivered": found.sent,
+    }
+    print(", ".join(f"{name}: {count}" for name, count in counts.items()))
 
 
 def plain(alert: Alert) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _monitoring(project: Project) -> Finding:
 
     engine = open_database(project)
     dog, waiting = watchdog(project, engine, datetime.now(UTC)), outbox.waiting(engine)
-    queued = [f"{one.messages} messages wait for {one.channel}: {one.error}" for one in waiting]
+    queued = [f"undelivered: {one.messages} for {one.channel}" for one in waiting]
     looks = dog.reason if dog else "nothing is served"
     silent = dog is not None and dog.verdict == "found"
     remedy = "penstock monitor all" if silent else "penstock alerts check"

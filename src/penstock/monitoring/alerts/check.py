@@ -13,7 +13,7 @@ from penstock.audit.ledger import Ledger, Page
 from penstock.monitoring.alerts import acting, memory
 from penstock.monitoring.alerts.alert import Alert, Silence
 from penstock.monitoring.alerts.decision import Decision, Group, decide
-from penstock.monitoring.alerts.messages import Known, change, message_of
+from penstock.monitoring.alerts.messages import Known, message_of, performance
 from penstock.monitoring.alerts.sources import Seen, gather
 from penstock.monitoring.history import latest
 from penstock.monitoring.report import Report
@@ -78,7 +78,7 @@ def _known(project: Project, engine: Engine, group: Group, seen: Seen) -> Known:
     records = (step.record for step in run.steps if step.record) if run else iter(())
     data = next((one for one in records if one["kind"] == "DatasetVersion"), None)
     estimates = (
-        change(one)
+        performance(one)
         for one in seen.signals
         if one.model == group.model and one.metric.startswith("estimated_") and not one.subject
     )
