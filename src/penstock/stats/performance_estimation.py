@@ -43,6 +43,13 @@ class Estimate(NamedTuple):
         middle = self.value - self.reference
         return middle - half, middle + half
 
+    def widened(self, independent: float) -> Estimate:
+        """Where rows are alike: of those, only this share tells something new (Kish 1965)."""
+        factor = independent**-0.5
+        return self._replace(
+            error=self.error * factor, difference_error=self.difference_error * factor
+        )
+
 
 Estimates = dict[str, Estimate | Undefined]
 
@@ -121,3 +128,11 @@ def _measured(
             float(np.nanstd(values[:, 0] - values[:, 1])),
         )
     return found
+
+
+def widened(found: Estimates, independent: float) -> Estimates:
+    """All of them, with only a share of the sample's rows telling something new."""
+    return {
+        name: one.widened(independent) if isinstance(one, Estimate) else one
+        for name, one in found.items()
+    }
