@@ -165,9 +165,7 @@ def upper(repeats: int) -> float:
 LARGEST = int(os.environ.get("BENCH_DRIFT_LARGEST", "1000000"))
 PARTS: dict[str, list[tuple[Callable[..., list[Row]], tuple[object, ...]]]] = {
     "power": [(power, (name, size)) for name in changes() for size in (200, 1000)],
-    "same": [
-        (false_alarms, (name, size)) for size in REPEATS for name in SAME if size <= LARGEST
-    ],
+    "same": [(false_alarms, (name, size)) for size in REPEATS for name in SAME if size <= LARGEST],
     "evidently": [(by_evidently_itself, (size,)) for size in WITH_EVIDENTLY],
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,27 @@ def test_predict_asks_the_endpoint(shop: User, first: dict[str, Any]) -> None:
     refused = shop.penstock("predict", "id=4")
     assert refused.status == 1
     assert "send rows" in refused.err
+
+
+def test_what_was_learned_is_compared_with_what_is_asked(
+    shop: User, first: dict[str, Any], tmp_path: Path
+) -> None:
+    report = shop.penstock("monitor", "all", "--json").json
+    told = {one["kind"]: one for one in report}
+    assert {"data", "features", "predictions"} <= set(told)
+    assert {one["model"] for one in report} == {"shop@1"}
+    assert told["features"]["rows"] > 0  # what the load test asked
+    learned = first["steps"]["feature_engineering"]["record"]["path"]
+    page = tmp_path / "look.html"
+    alike = shop.penstock("monitor", "features", "--rows", learned, "--html", str(page))
+    assert alike.status == 0, alike.text
+    assert "0 of" in alike.out
+    html = page.read_text()
+    assert "<svg" in html
+    assert "http" not in html
+    unknown = shop.penstock("monitor", "all", "--endpoint", "nowhere")
+    assert unknown.status == 2
+    assert "no endpoint is called 'nowhere'" in unknown.text
 
 
 def test_a_second_run_does_no_step_again(shop: User, first: dict[str, Any]) -> None:

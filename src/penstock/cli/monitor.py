@@ -78,16 +78,39 @@ def look_of(options: argparse.Namespace) -> Look:
     project, now = project_of(options), datetime.now(UTC)
     endpoint = options.endpoint or STAGING
     window = _window(project, endpoint, options, now)
-    return Look(
+    look = Look(
         project=project,
         engine=open_database(project),
         found=_version(project, window, options.model),
         endpoint="" if options.rows else endpoint,
         window=window,
         now=now,
-        regular=not (options.rows or options.since or options.until),
+        regular=not (options.rows or options.since or options.until or options.live),
         by=getattr(options, "by", None) or "",
     )
+    return _live(look) if options.live else look
+
+
+def _live(look: Look) -> Look:
+    from dataclasses import replace
+
+    from penstock.monitoring.live import LiveLook
+
+    if look.window.since is None:
+        raise UsageError("--live and --rows are two places to look at", hint="name one")
+    window = replace(look.window, source=f"the gateways' counts of {look.endpoint}")
+    return LiveLook(**{**vars(look), "window": window})
+
+
+def regular_look(project: Project, endpoint: str, now: datetime) -> Look:
+    """The latest window of what an endpoint answered, as one of a row of looks."""
+    from penstock.monitoring.looking import Look
+    from penstock.monitoring.window import window_of_log
+    from penstock.state.database import open_database
+
+    window = window_of_log(project, endpoint, now - project.settings.monitoring.window, now)
+    found = _version(project, window, None)
+    return Look(project, open_database(project), found, endpoint, window, now, regular=True)
 
 
 def _window(project: Project, endpoint: str, options: argparse.Namespace, now: datetime) -> Window:

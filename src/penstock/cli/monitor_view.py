@@ -38,6 +38,12 @@ def text_of(report: Report) -> str:
     return "\n".join(lines)
 
 
+def line_of(report: Report) -> str:
+    """A report in one line: what it is of, and how it stands."""
+    named = ", ".join(one.subject or one.name for one in report.found[:5])
+    return f"{report.kind} of {report.model}: {_summary(report)}" + (f" ({named})" if named else "")
+
+
 def _summary(report: Report) -> str:
     counts = {says: sum(m.verdict == name for m in report.measures) for name, says in SAYS.items()}
     return ", ".join(f"{count} {says}" for says, count in counts.items() if count) or "nothing"

@@ -11,6 +11,11 @@ WINDOW: tuple[Option, ...] = (
     Option("--since", metavar="TIME", help='ISO 8601, or a span before now, such as "7d"'),
     Option("--until", metavar="TIME", help="(default: now)"),
     Option("--rows", metavar="FILE", help="look at a Parquet file instead of the prediction log"),
+    Option(
+        "--live",
+        action="store_true",
+        help="look at what the gateways counted instead: at once, without categories",
+    ),
     Option("--html", metavar="FILE", help="also write a page with plots"),
 )
 _DETAILS = "Exit status 3 means that something was found."
@@ -74,5 +79,11 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         WINDOW,
         _DETAILS,
         permission=Permission.READ,
+    ),
+    Command(
+        "monitor loop",
+        "Look at every endpoint at its time, as [monitoring] every says, until it is ended",
+        "penstock.cli.monitor_loop:loop",
+        (Option("--once", action="store_true", help="look once at each, and end"),),
     ),
 )

@@ -21,7 +21,7 @@ from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.counting import counted
-from penstock.profiles.profile import Column, Profile
+from penstock.profiles.profile import PREDICTION, Column, Profile
 from penstock.project import Project
 from penstock.registry.versions import Found
 
@@ -73,10 +73,14 @@ class Look:
         measures = quality_of(columns, self.columns, {}, self.settings, self.independent)
         bad = failing(measures)
         doubted = [one for one in columns if one.name in bad]
-        unreadable = self.asked.unreadable(doubted) if doubted else {}
+        unreadable = self.unreadable(doubted) if doubted else {}
         if not any(unreadable.values()):
             return measures
         return quality_of(columns, self.columns, unreadable, self.settings, self.independent)
+
+    def unreadable(self, columns: Sequence[Column]) -> dict[str, int]:
+        """By column, how many values are there and are no numbers."""
+        return self.asked.unreadable(columns)
 
     @property
     def rows(self) -> int:
@@ -129,8 +133,11 @@ def features(look: Look) -> Report:
 
 def predictions(look: Look) -> Report:
     prediction = look.reference.prediction
-    answers = [prediction] if prediction else []
-    measures = drift_of(answers, look.columns, look.settings, look.independent)
+    if prediction is None:
+        reason = "the version's profile does not hold its answers in these bins"
+        nothing = Measure("drift", PREDICTION, Verdict.INSUFFICIENT, reason, rows=look.rows)
+        return look.report("predictions", [nothing], look.rows)
+    measures = drift_of([prediction], look.columns, look.settings, look.independent)
     return look.report("predictions", look.counting_windows("predictions", measures), look.rows)
 
 

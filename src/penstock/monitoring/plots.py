@@ -23,7 +23,7 @@ def histogram(before: Numbers, now: Numbers) -> str:
     step = WIDTH / len(bins)
     top = max(max(old, new) for _, old, new in bins) or 1.0
     room = HEIGHT - FOOT - 4
-    bars, path = [], []
+    bars, path = list[str](), list[str]()
     for place, (_, old, new) in enumerate(bins):
         left, height = place * step, room * old / top
         bars.append(_bar("before", left + 0.5, HEIGHT - FOOT - height, step - 1, height))

@@ -82,11 +82,13 @@ class Window:
                 continue
             if self.logged:
                 given = f"json_extract_string(features, {_text(_path(column.name))})"
+                shape = _text(json.dumps({column.name: "DOUBLE"}))
+                number = f"(json_transform(features, {shape})).{_quoted(column.name)}"
             elif column.name in self.rows.columns:
                 given = _quoted(column.name)
+                number = f"TRY_CAST({given} AS DOUBLE)"
             else:
                 continue
-            number = f"TRY_CAST({given} AS DOUBLE)"
             asked[column.name] = f"count_if({given} IS NOT NULL AND {number} IS NULL)"
         if not asked:
             return {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from penstock.profiles.counting import profile_of
 from penstock.profiles.profile import PREDICTION, Column, Profile, Scores
 from penstock.stats.outcomes_by_score import condensed, counted
+from penstock.stats.score_bins import score_bins
 
 
 def completed(
@@ -45,6 +46,7 @@ def completed(
             "training_set": learned.training_set,
             "prediction": answers.columns[0],
             "scores": _scores(probability, label, threshold),
+            "prediction_bins": _counted(score_bins(probability)),
             "model": model,
         }
     )
@@ -80,3 +82,8 @@ def _scores(probability: NDArray[np.float64], label: NDArray[np.int8], threshold
         negatives=tuple(found.negatives.astype(int).tolist()),
         threshold=threshold,
     )
+
+
+def _counted(bins: NDArray[np.int64]) -> dict[int, int]:
+    numbers, counts = np.unique(bins, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))

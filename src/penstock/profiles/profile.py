@@ -72,6 +72,8 @@ class Profile(Part):
     columns: tuple[Column, ...]
     prediction: Column | None = None  # the model's held-out answers
     scores: Scores | None = None
+    # The same answers in the bins that gateways count in (`stats.score_bins`).
+    prediction_bins: dict[int, int] = {}
     training_set: str = ""  # digest
     model: str = ""  # digest
 

@@ -1,4 +1,4 @@
-"""Tests of two samples in bins: exact where they are small, and at their nominal rate everywhere."""
+"""Tests of two samples in bins: exact where they are small, at their nominal rate everywhere."""
 
 from __future__ import annotations
 
