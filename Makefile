@@ -108,6 +108,10 @@ bench-drift: $(VENV)/.dev  ## how often monitoring cries wolf, and what it misse
 bench-monitor: $(VENV)/.dev  ## measure a full report on 10M predictions × 50 features (BENCH_MONITOR_ROWS)
 	$(BIN)/python benchmarks/monitor.py
 
+.PHONY: bench-cdnow
+bench-cdnow: $(VENV)/.dev  ## walk through CDNOW month by month: when does retraining pay?
+	$(BIN)/python benchmarks/cdnow_walk.py
+
 .PHONY: bench-governance
 bench-governance: $(VENV)/.dev  ## measure the ledger against plain inserts and plain hashing
 	$(BIN)/python benchmarks/governance.py

@@ -6,7 +6,7 @@ window are looked at whole, so that labels that take long are not left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -109,6 +109,14 @@ class Evidence:
         if self.labelled is None:
             return served.NOTHING
         return served.matured(self.labelled, self.threshold)
+
+    @cached_property
+    def independent(self) -> float:
+        """The share of the labelled rows that tell something new."""
+        if self.labelled is None or not self.cohort.outcomes.total:
+            return 1.0
+        known = self.labelled.filter(served.KNOWN)
+        return replace(self.look.window, rows=known).independent_share()
 
     @cached_property
     def unknown(self) -> list[str]:

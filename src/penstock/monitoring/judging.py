@@ -175,13 +175,19 @@ def covered(labelled: int, matured: int, settings: PerformanceSettings) -> Measu
 
 
 def rate(
-    name: str, sample: Outcomes, reference: Outcomes, settings: PerformanceSettings
+    name: str,
+    sample: Outcomes,
+    reference: Outcomes,
+    settings: PerformanceSettings,
+    independent: float,
 ) -> Measure:
-    """The share of positives against that of the held-out rows: where it moves, so do the rest."""
+    """The share of positives against that of the held-out rows, whichever way it moves."""
     if sample.total < settings.least_rows:
         return untold(name, few(sample.total, settings), sample.total)
-    (low, high), before = wilson(sample.rate * sample.total, sample.total), reference.rate
-    error = math.sqrt(sum(one.rate * (1 - one.rate) / one.total for one in (sample, reference)))
+    size, before = sample.total * independent, reference.rate
+    low, high = wilson(sample.rate * size, size)
+    variance = sample.rate * (1 - sample.rate) / size + before * (1 - before) / reference.total
+    error = math.sqrt(variance)
     apart = abs(sample.rate - before) > quantile(1 - ALPHA / 2) * error
     moved = apart and abs(sample.rate - before) > MOVED * before
     return Measure(

@@ -20,7 +20,7 @@ from penstock.monitoring.slices import sliced_rows
 from penstock.stats.isotonic import calibration_error, calibrator, cross_fitted_error
 from penstock.stats.lift import Undefined
 from penstock.stats.outcomes_by_score import Outcomes, Scores
-from penstock.stats.performance_estimation import Estimate, estimated, realised
+from penstock.stats.performance_estimation import Estimate, estimated, realised, widened
 
 if TYPE_CHECKING:
     from penstock.monitoring.looking import Look
@@ -69,9 +69,10 @@ def _estimated(evidence: Evidence) -> Iterator[Measure]:
     seen = cross_fitted_error(reference, evidence.generator)
     yield judging.calibrated("calibration_error", seen, reference.total, raw.error)
     found = estimated(scores, reference, settings.metrics, evidence.threshold, evidence.generator)
-    yield from judging.judged("estimated", found, rows, settings)
+    alike = evidence.look.independent
+    yield from judging.judged("estimated", widened(found, alike), rows, settings)
     expected = calibrator(reference).expected(scores)
-    yield judging.rate("estimated_positive_rate", expected, reference, settings)
+    yield judging.rate("estimated_positive_rate", expected, reference, settings, alike)
 
 
 def _labels(evidence: Evidence) -> Iterator[Measure]:
@@ -104,18 +105,19 @@ def _realised(evidence: Evidence) -> Iterator[Measure]:
         return
     reference, threshold = evidence.reference, evidence.threshold
     truth = realised(known, reference, metrics, threshold, evidence.generator)
-    yield from judging.judged("realised", truth, known.total, settings)
-    yield judging.rate("realised_positive_rate", known, reference, settings)
+    alike = evidence.independent
+    yield from judging.judged("realised", widened(truth, alike), known.total, settings)
+    yield judging.rate("realised_positive_rate", known, reference, settings, alike)
     if known.total >= settings.least_rows:
         seen = calibration_error(known, calibrator(reference)(known.score))
         yield judging.calibrated("realised_calibration_error", seen, known.total, None)
         guess = estimated(known.scores, reference, metrics, threshold, evidence.generator)
-        yield from judging.trusted(guess, truth, known.total, settings)
+        yield from judging.trusted(widened(guess, alike), truth, known.total, settings)
 
 
 def _retraining(evidence: Evidence) -> Measure:
     known = evidence.cohort.outcomes
-    decision = decide(known, evidence.settings)
+    decision = decide(known, evidence.settings, evidence.independent)
     if decision.gain is None:
         return judging.untold("retraining_gain", decision.reason, known.total)
     return Measure(

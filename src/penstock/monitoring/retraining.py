@@ -18,8 +18,9 @@ class Decision(NamedTuple):
     gain: Recalibration | None = None
 
 
-def decide(matured: Outcomes, settings: PerformanceSettings) -> Decision:
-    """`matured` are labelled predictions of the present model, by its scores.
+def decide(matured: Outcomes, settings: PerformanceSettings, independent: float = 1.0) -> Decision:
+    """`matured` are labelled predictions of the present model, of which a share tells something
+    new: those about one entity are alike.
 
     It pays when what a new model should save of the log-loss at least is, with 95 % confidence,
     worth the trouble: `retraining_gain`.
@@ -27,7 +28,7 @@ def decide(matured: Outcomes, settings: PerformanceSettings) -> Decision:
     if matured.total < settings.least_rows:
         seen = f"{matured.total:,.0f} labelled predictions"
         return Decision(None, f"{seen}; {settings.least_rows:,} are needed to tell")
-    found = recalibration(matured)
+    found = recalibration(matured, independent)
     if isinstance(found, Undefined):
         return Decision(None, found.reason)
     low, high = found.interval(0.90)  # one-sided 95 %

@@ -63,7 +63,7 @@ def calibration_error(
     place = np.minimum((middle / rows.sum() * bins).astype(int), bins - 1)
 
     def binned(values: Floats) -> Floats:
-        return np.bincount(place, weights=values, minlength=bins)
+        return np.bincount(place, weights=values, minlength=bins).astype(np.float64)
 
     expected = binned(probability * rows)
     spread = np.sqrt(binned(probability * (1 - probability) * rows))

@@ -6,7 +6,7 @@ Counts add, whatever their number; those that are expected, and not known, may b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,8 @@ def counted(score: Floats, label: NDArray[np.int8]) -> Outcomes:
     """
     distinct, place = np.unique(score, return_inverse=True)
     size = len(distinct)
-    positives = np.bincount(place, weights=label == 1, minlength=size)
-    return Outcomes(distinct, positives, np.bincount(place, minlength=size) - positives)
+    positives, negatives = (_sums(place, label == value, size) for value in (1, 0))
+    return Outcomes(distinct, positives, negatives)
 
 
 def condensed(outcomes: Outcomes, threshold: float, groups: int = GROUPS) -> Outcomes:
@@ -75,18 +75,22 @@ def condensed(outcomes: Outcomes, threshold: float, groups: int = GROUPS) -> Out
     share = ((np.cumsum(rows) - rows / 2) / rows.sum() * groups).astype(int)
     place = np.unique(share * 2 + side, return_inverse=True)[1]
     columns = (outcomes.score * rows, outcomes.positives, outcomes.negatives)
-    weighted, positives, negatives = (np.bincount(place, weights=one) for one in columns)
+    weighted, positives, negatives = (_sums(place, one, place.max() + 1) for one in columns)
     return Outcomes(weighted / (positives + negatives), positives, negatives)
 
 
 def added(parts: Sequence[Outcomes]) -> Outcomes:
     """The rows of all parts, by score."""
     score, place = np.unique(np.concatenate([one.score for one in parts]), return_inverse=True)
-    sums = (
-        np.bincount(place, weights=np.concatenate(column), minlength=len(score))
-        for column in ([one.positives for one in parts], [one.negatives for one in parts])
-    )
-    return Outcomes(score, *sums)
+    columns = ([one.positives for one in parts], [one.negatives for one in parts])
+    positives, negatives = (_sums(place, np.concatenate(one), len(score)) for one in columns)
+    return Outcomes(score, positives, negatives)
+
+
+def _sums(place: NDArray[np.intp], values: NDArray[Any], size: int) -> Floats:
+    """Of the values at each place."""
+    found: Floats = np.bincount(place, weights=values, minlength=size).astype(np.float64)
+    return found
 
 
 def metric(name: str, score: Floats, threshold: float) -> WeightedMetric:

@@ -19,7 +19,14 @@ import numpy as np
 from penstock.stats.isotonic import calibrator
 from penstock.stats.lift import Undefined
 from penstock.stats.normal import quantile
-from penstock.stats.outcomes_by_score import Floats, Outcomes, Scores, metric, undefined
+from penstock.stats.outcomes_by_score import (
+    Floats,
+    Outcomes,
+    Scores,
+    condensed,
+    metric,
+    undefined,
+)
 
 RESAMPLES = 200
 Draw = Callable[[np.random.Generator], tuple[Floats, Floats]]  # weights: sample, reference
@@ -43,6 +50,13 @@ class Estimate(NamedTuple):
         middle = self.value - self.reference
         return middle - half, middle + half
 
+    def widened(self, independent: float) -> Estimate:
+        """Where rows are alike: of those, only this share tells something new (Kish 1965)."""
+        factor = independent**-0.5
+        return self._replace(
+            error=self.error * factor, difference_error=self.difference_error * factor
+        )
+
 
 Estimates = dict[str, Estimate | Undefined]
 
@@ -58,12 +72,13 @@ def estimated(
 
     def draw(generator: np.random.Generator) -> tuple[Floats, Floats]:
         again = drawn(reference, generator)
-        probability = calibrator(again)(sample.score)
-        positives = generator.binomial(sample.rows.astype(np.int64), probability)
-        return np.concatenate([positives, sample.rows - positives]), again.weights
+        probability = calibrator(again)(coarse.score)
+        positives = generator.binomial(coarse.rows.round().astype(np.int64), probability)
+        return np.concatenate([positives, coarse.rows - positives]), again.weights
 
     expected = calibrator(reference).expected(sample)
-    return _measured(expected, reference, metrics, threshold, draw, generator)
+    coarse = condensed(expected, threshold)
+    return _measured(expected, coarse, reference, metrics, threshold, draw, generator)
 
 
 def realised(
@@ -76,9 +91,10 @@ def realised(
     """Of rows with labels."""
 
     def draw(generator: np.random.Generator) -> tuple[Floats, Floats]:
-        return drawn(sample, generator).weights, drawn(reference, generator).weights
+        return drawn(coarse, generator).weights, drawn(reference, generator).weights
 
-    return _measured(sample, reference, metrics, threshold, draw, generator)
+    coarse = condensed(sample, threshold)
+    return _measured(sample, coarse, reference, metrics, threshold, draw, generator)
 
 
 def drawn(known: Outcomes, generator: np.random.Generator) -> Outcomes:
@@ -91,6 +107,7 @@ def drawn(known: Outcomes, generator: np.random.Generator) -> Outcomes:
 
 def _measured(
     sample: Outcomes,
+    coarse: Outcomes,  # the same in fewer groups, of which is drawn
     reference: Outcomes,
     metrics: Iterable[str],
     threshold: float,
@@ -112,8 +129,9 @@ def _measured(
     draws = [draw(generator) for _ in range(RESAMPLES)]
     for name in asked:
         of_sample = metric(name, sample.score, threshold)
+        of_coarse = metric(name, coarse.score, threshold)
         of_reference = metric(name, reference.score, threshold)
-        values = np.array([[of_sample(one), of_reference(other)] for one, other in draws])
+        values = np.array([[of_coarse(one), of_reference(other)] for one, other in draws])
         found[name] = Estimate(
             of_sample(sample.weights),
             of_reference(reference.weights),
@@ -121,3 +139,11 @@ def _measured(
             float(np.nanstd(values[:, 0] - values[:, 1])),
         )
     return found
+
+
+def widened(found: Estimates, independent: float) -> Estimates:
+    """All of them, with only a share of the sample's rows telling something new."""
+    return {
+        name: one.widened(independent) if isinstance(one, Estimate) else one
+        for name, one in found.items()
+    }

@@ -37,8 +37,11 @@ class Recalibration(NamedTuple):
         return self.gain - half, self.gain + half
 
 
-def recalibration(known: Outcomes) -> Recalibration | Undefined:
-    """Of rows whose outcome is known. The gain is less by what two parameters save by chance."""
+def recalibration(known: Outcomes, independent: float = 1.0) -> Recalibration | Undefined:
+    """Of rows whose outcome is known, of which a share tells something new.
+
+    The gain is less by what two parameters save by chance.
+    """
     positives, negatives, rows = known.positives, known.negatives, known.total
     if min(positives.sum(), negatives.sum()) <= 0:
         return Undefined(f"all {rows:,.0f} rows are of one class" if rows else "there are no rows")
@@ -54,8 +57,8 @@ def recalibration(known: Outcomes) -> Recalibration | Undefined:
         intercept,
         slope,
         loss,
-        gain - PARAMETERS / rows,
-        math.sqrt(max(square - gain * gain, 0.0) / rows),
+        gain - PARAMETERS / (rows * independent),
+        math.sqrt(max(square - gain * gain, 0.0) / (rows * independent)),
         round(rows),
     )
 
