@@ -18,6 +18,7 @@ ROOMS = {
     "alembic": {"state"},
     "apprise": {"notifications"},
     "boto3": {"features"},
+    "croniter": {"services"},
     "dvc": {"data"},
     "feast": {"features"},
     "fpdf": {"compliance"},
@@ -41,14 +42,14 @@ ROOMS = {
 }
 # tools whose import costs so much that only the function that needs them may pay for it
 HEAVY = {
-    *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
+    *("airflow", "alembic", "apprise", "boto3", "croniter", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
     *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
     "fpdf",
 }
 # modules that are loaded only by the tool they belong to, or where it is needed
 EXEMPT = {
-    *("state/migrations", "orchestrators/airflow.py", "templates"),
+    *("state/migrations", "orchestrators/airflow", "templates"),
     *("features/offline_store.py", "features/compute_engine.py", "features/spark"),
     "features/registry_file.py",
     "features/online_stores",

@@ -3,7 +3,7 @@
 Run by `make airflow`, with the project's folder and a folder for Airflow's own files. It starts
 what `airflow standalone` starts, save for what would listen on every network interface: Airflow
 3.3.2 serves the logs of its workers so, and has no setting for it. Here the API server reads them
-from the disk. The triggerer is left out, since no task of a plan is deferred.
+from the disk.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 START_TIMEOUT, STOP_TIMEOUT = 300.0, 15.0  # seconds
 

@@ -34,6 +34,7 @@ class Context:
     seed: int  # the only source of randomness a step should use
     scratch: Path  # an empty folder, removed when the step ends
     progress: Callable[..., None] = _silent  # progress("reading 1997", 0.25)
+    item: str | int | None = None  # of a step with `map=`: the one that this call is for
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,27 @@ class TrainingSet:
         return len(self.X)
 
 
-def step(*, after: str = "", before: str = "") -> Callable[[Function], Function]:
+def step(
+    *,
+    after: str = "",
+    before: str = "",
+    map: str = "",  # noqa: A002 (what every orchestrator calls it)
+) -> Callable[[Function], Function]:
     """Marks a function of `pipeline.py` as a step of the plan.
 
     The function takes `context` and, by the annotation of its parameters, the nearest records made
-    upstream; it returns a record or nothing. Both names are read from the source, without running
+    upstream; it returns a record or nothing. The names are read from the source, without running
     it, so they must be plain strings.
+
+    With `map` it runs once for each item of that list in its section of params.yaml, side by side,
+    sees the item as `context.item`, and returns nothing.
 
     >>> @step(after="validate_data")
     ... def profile(context, dataset: DatasetVersion): ...
     """
 
     def mark(function: Function) -> Function:
-        function.__penstock_step__ = {"after": after, "before": before}  # type: ignore[attr-defined]
+        function.__penstock_step__ = {"after": after, "before": before, "map": map}  # type: ignore[attr-defined]
         return function
 
     return mark

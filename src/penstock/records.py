@@ -110,6 +110,7 @@ class FeatureSet(Record):
     definitions: str  # digest of the feature definitions
     dataset: str  # digest of the dataset version
     online_until: datetime | None  # the online store holds what was known then
+    profile: str = ""  # digest of what the features look like
 
     def fingerprint(self) -> dict[str, str]:
         features = "; ".join(f"{column.name}: {column.type}" for column in self.features)
@@ -148,6 +149,7 @@ class ModelReport(GateReport):
     metrics: dict[str, float]
     rows: int
     champion: str = ""  # name@version it was compared with
+    profile: str = ""  # digest of what the model learned from and answered
 
 
 class ModelVersion(Record):

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from penstock.approval_settings import ApprovalPolicy
 from penstock.monitoring_settings import (
+    AirflowSettings,
     AlertRule,
     MonitoringSettings,
     ServiceSettings,
     TriggerSettings,
+    with_default_rules,
 )
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
@@ -26,34 +29,13 @@ from penstock.setting_types import (
     Moment,
     Name,
     Ratio,
+    Rule,
     Section,
     Size,
+    Threshold,
     Words,
     split_words,
 )
-
-
-def parse_rule(value: Any) -> Any:
-    """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
-    if not isinstance(value, str | int | float):
-        return value
-    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", str(value))
-    if match is None:
-        raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
-    return {"op": match[1], "value": float(match[2])}
-
-
-class Rule(Section):
-    """A threshold on a metric."""
-
-    op: Literal["<", "<=", ">", ">="]
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.value:g}"
-
-
-Threshold = Annotated[Rule, BeforeValidator(parse_rule)]
 
 
 class ProjectSettings(Section):
@@ -72,6 +54,8 @@ class DataSettings(Section):
     refresh: Literal["on_change", "always"] = "on_change"  # always: the source is not a file
     remote: str = ".penstock/dvc-remote"  # a folder, or s3://bucket/prefix
     future_tolerance: Duration = timedelta(minutes=5)  # clocks of sources may run ahead
+    sample: Ratio = 1.0  # share of the data that is kept, for a quick trial of a change
+    sample_by: str = ""  # column whose values are kept or left out whole; empty: each row alone
 
 
 class FeatureSettings(Section):
@@ -186,7 +170,8 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron
+    schedule: str = "0 2 * * *"  # cron; empty: runs are started by hand, or by triggers
+    timezone: str = "UTC"  # of the schedule, such as Europe/Berlin
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -211,6 +196,14 @@ class PipelineSettings(Section):
         if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
             raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
         return value.rstrip("/")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone like 'Europe/Berlin' or 'UTC'") from None
 
 
 class NotifySettings(Section):
@@ -283,8 +276,11 @@ class Settings(Section):
     load_test: LoadTestSettings = LoadTestSettings()
     rollout: RolloutSettings = RolloutSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    airflow: AirflowSettings = AirflowSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    alerts: dict[Name, AlertRule] = Field(default_factory=dict)  # by the rule's name
+    alerts: Annotated[dict[Name, AlertRule], BeforeValidator(with_default_rules)] = Field(
+        default_factory=dict, validate_default=True
+    )  # by the rule's name
     triggers: TriggerSettings = TriggerSettings()
     services: ServiceSettings = ServiceSettings()
     notify: NotifySettings = NotifySettings()

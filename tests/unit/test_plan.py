@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import ProjectError
+from penstock.pipeline.inputs import inputs_of
 from penstock.pipeline.plan import STANDARD_PLAN, Plan, Step, plan_of, weave
 from penstock.pipeline.source import CustomStep
 from penstock.project import Project
@@ -228,3 +229,71 @@ def _ancestors(plan: Plan, step: Step) -> set[str]:
     for name in step.after:
         found |= _ancestors(plan, plan.step(name))
     return found
+
+
+MAPPED = """
+@step(after="validate_data", before="train_model", map="regions")
+def profile(context, dataset: DatasetVersion): ...
+
+@step(after="profile")
+def compare(context): ...
+"""
+
+
+def mapped(make_project: Callable[..., Project], regions: str) -> Plan:
+    params = f"seed: 7\nprofile:\n  regions: {regions}\n  depth: 3\n"
+    return plan_of(make_project(**{"pipeline.py": MAPPED, "params.yaml": params}))
+
+
+def test_a_mapped_step_is_one_step_an_item(make_project: Callable[..., Project]) -> None:
+    plan = mapped(make_project, "[north, 7]")
+    north, seven = plan.step("profile.north"), plan.step("profile.7")
+    assert (north.item, seven.item) == ("north", 7)
+    assert north.family == seven.family == "profile"
+    assert north.code == ("pipeline.py:profile",)
+    assert north.after == seven.after == ("validate_data",)
+    assert plan.step("compare").after == ("profile.north", "profile.7")
+    assert {"profile.north", "profile.7"} < set(plan.step("train_model").after)
+
+
+def test_of_its_list_an_item_s_step_rests_on_its_item_alone(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(
+        **{"pipeline.py": MAPPED, "params.yaml": "profile: {regions: [a, b], depth: 3}\n"}
+    )
+    step = plan_of(project).step("profile.a")
+    inputs = inputs_of(step, project, {})
+    assert inputs["item"] == '"a"'
+    assert inputs["param profile.depth"] == "3"
+    assert "param profile.regions" not in inputs
+
+
+@pytest.mark.parametrize(
+    ("regions", "said"),
+    [
+        ("[]", "needs a list of items"),
+        ("north", "needs a list of items"),
+        ("[north, north]", "names north twice"),
+        ("[1, '1']", "names 1 twice"),
+        ("[a.b]", "'a.b', which cannot be part of a step's name"),
+        ("[true]", "True, which cannot"),
+        ("[1.5]", "1.5, which cannot"),
+        (f"[{'x' * 57}]", "xx', which cannot"),
+    ],
+)
+def test_a_list_that_cannot_be_mapped_is_refused(
+    make_project: Callable[..., Project], regions: str, said: str
+) -> None:
+    with pytest.raises(ProjectError) as caught:
+        mapped(make_project, regions)
+    assert said in caught.value.message
+    assert "profile.regions" in caught.value.message
+
+
+def test_a_run_until_a_step_takes_what_stands_before_it(
+    make_project: Callable[..., Project],
+) -> None:
+    plan = mapped(make_project, "[north, 7]")
+    assert [step.name for step in plan.until("profile.7")] == [*STANDARD[:2], "profile.7"]
+    assert plan.until(None) == plan.until("") == plan.steps

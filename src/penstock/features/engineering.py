@@ -31,6 +31,8 @@ from penstock.features.store import (
 from penstock.features.training_set import point_in_time_join
 from penstock.frames.checks import require_columns
 from penstock.frames.convert import as_table, columns_of, write_parquet
+from penstock.profiles.counting import profile_of
+from penstock.profiles.keeping import keep_profile
 from penstock.project import Project
 from penstock.records import Column, DatasetVersion, FeatureSet
 from penstock.state.artifacts import keep
@@ -64,6 +66,8 @@ def build_feature_set(
         project, "training_set", lambda path: write_parquet(rows.table, path), suffix=".parquet"
     )
     schema = {column.name: column for column in columns_of(rows.table.schema)}
+    progress("profiling the features")
+    profile = keep_profile(project, profile_of(rows.table, rows.features, kept.digest))
     return FeatureSet(
         path=kept.path,
         digest=kept.digest,
@@ -77,6 +81,7 @@ def build_feature_set(
         definitions=definitions_digest,
         dataset=dataset.digest,
         online_until=rows.online_until,
+        profile=profile.digest,
     )
 
 

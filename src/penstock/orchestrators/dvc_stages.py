@@ -56,8 +56,9 @@ def stages_of(plan: Plan) -> tuple[Stage, ...]:
     for step in plan.steps:
         beyond = {up.name for up in plan.upstream(step)} - set(placed)
         if step.custom and step.name not in placed and not beyond:
-            found.append(Stage(step.name, (step,)))
-            placed[step.name] = step.name
+            family = tuple(one for one in plan.steps if one.family == step.family)
+            found.append(Stage(step.family, family))
+            placed |= {one.name: step.family for one in family}
     for step in plan.steps:
         if step.custom and step.name in LAST_STEPS:
             raise ProjectError(

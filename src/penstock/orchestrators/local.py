@@ -7,6 +7,7 @@ one will need. What happens is told to a `Watcher`; the terminal is one of sever
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,20 +15,21 @@ from datetime import UTC, datetime
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
-from penstock.errors import PenstockError
+from penstock.errors import ConflictError, PenstockError
 from penstock.orchestrators.attempts import Attempts
 from penstock.orchestrators.outcomes import RunOutcome, StepOutcome, Watcher
 from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.task import tell_of_failure
-from penstock.pipeline.execution import RunIdentity, cached, prepare
+from penstock.pipeline.execution import Occasion, RunIdentity, cached, prepare
 from penstock.pipeline.failures import decide_retry
 from penstock.pipeline.plan import Plan, Step
 from penstock.project import Project
 from penstock.records import Record
 from penstock.state.cache import StepCache
-from penstock.state.runs import new_run_id
+from penstock.state.runs import Runs, new_run_id
 
 ORCHESTRATOR = "local"
+BY_HAND = Occasion()
 IN_VIEW = 3  # steps behind the one that runs for which the host already imports
 
 
@@ -40,6 +42,7 @@ def run_plan(
     as_of: datetime | None = None,
     rerun: str | None = None,
     until: str | None = None,
+    occasion: Occasion = BY_HAND,
 ) -> RunOutcome:
     """Runs the plan, or the part of it up to `until`. A failed step stops what rests on it.
 
@@ -52,25 +55,34 @@ def run_plan(
         watcher.waiting_for_other_run()
         lock.acquire()
     try:
+        _require_not_run(database, occasion)
         if rerun:
             StepCache(database).forget(plan.step(rerun).name)
         now = datetime.now(UTC)
-        identity = RunIdentity(new_run_id(now), as_of or now, asked=as_of is not None)
+        identity = RunIdentity(
+            occasion.run_id or new_run_id(now),
+            as_of or now,
+            asked=as_of is not None,
+            trigger=occasion.trigger,
+            reason=occasion.reason,
+        )
         attempts = Attempts(plan, project, identity, watcher)
         recording = Recording.alone(project, database, identity, ORCHESTRATOR)
         return _Run(plan, project, database, watcher, identity, attempts, recording).execute(
-            _wanted(plan, until)
+            plan.until(until)
         )
     finally:
         lock.release()
 
 
-def _wanted(plan: Plan, until: str | None) -> list[Step]:
-    if until is None:
-        return list(plan.steps)
-    last = plan.step(until)
-    names = {last.name} | {step.name for step in plan.upstream(last)}
-    return [step for step in plan.steps if step.name in names]
+def _require_not_run(database: Engine, occasion: Occasion) -> None:
+    """An order is carried out once, however often it is given. Raises `ConflictError`."""
+    run = Runs(database).get(occasion.run_id) if occasion.run_id else None
+    if run is not None and run.finished_at is not None:
+        raise ConflictError(
+            f"run {run.id} was ordered once, and is over: it {run.status}",
+            hint=f"`penstock runs show {run.id}`",
+        )
 
 
 @dataclass
@@ -85,7 +97,7 @@ class _Run:
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
 
-    def execute(self, wanted: list[Step]) -> RunOutcome:
+    def execute(self, wanted: Sequence[Step]) -> RunOutcome:
         started = time.monotonic()
         self.watcher.run_started(self.identity.id, [step.name for step in wanted])
         try:
@@ -109,7 +121,7 @@ class _Run:
             tell_of_failure(self.project, outcome.run_id, failed, error)
         return replace(outcome, remarks=tuple(self.recording.leave()))
 
-    def _run_all(self, wanted: list[Step]) -> None:
+    def _run_all(self, wanted: Sequence[Step]) -> None:
         """Starts every step as soon as all that it stands behind is done."""
         waiting, running = list(wanted), dict[Future[StepOutcome], Step]()
         with ThreadPoolExecutor(self.project.settings.pipeline.workers) as pool:

@@ -15,12 +15,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from penstock import __version__
 from penstock.errors import PenstockError, SettingsError, StepError, StepInterrupted, from_dict
+from penstock.orchestrators.alarm import Alarm
 from penstock.orchestrators.tasks import Task
 from penstock.processes.channel import Channel
 from penstock.processes.host import end_with
@@ -37,14 +38,16 @@ def run_task_in(
     environment: str,
     task: Task,
     records: Mapping[str, dict[str, Any] | None],
+    limit: timedelta | None = None,
 ) -> dict[str, Any]:
     """Runs a step, or finds it cached, and returns its record. Raises as `run_task` does.
 
-    `python` is the interpreter of an environment that has Penstock in the same version.
+    `python` is the interpreter of an environment that has Penstock in the same version. After
+    `limit` the step is ended, for orchestrators that cannot end a task themselves.
     """
     told = {**asdict(task), "as_of": task.as_of.isoformat()}
     asked = {"project": project, "environment": environment, "task": told, "records": dict(records)}
-    return dict(_answer(python, asked, task.step)["record"])
+    return dict(_answer(python, asked, task.step, limit)["record"])
 
 
 def close_run_in(
@@ -55,21 +58,27 @@ def close_run_in(
     _answer(python, {"project": project, "environment": environment, "ended": ended}, step)
 
 
-def _answer(python: str, asked: dict[str, Any], step: str) -> dict[str, Any]:
+def _answer(
+    python: str, asked: dict[str, Any], step: str, limit: timedelta | None = None
+) -> dict[str, Any]:
     """What the other side replies. Raises the error that it replies with."""
     channel, theirs = Channel.pair()
     with theirs:
         process = _started(python, theirs)
+    alarm = Alarm(limit, lambda: _end(process))
     try:
         with contextlib.suppress(BrokenPipeError):  # it has ended: its status tells why
             channel.send({"version": __version__, **asked})
         reply = channel.receive()
+        if reply is None and alarm.rang:
+            raise alarm.too_long(step)
         if reply is None:
             raise _death(python, step, process.wait())
     except BaseException:  # a timeout or a signal may end the task
         _ask_to_end(process)
         raise
     finally:
+        alarm.cancel()
         _kill(process)
         channel.close()
     if "error" in reply:
@@ -104,6 +113,12 @@ def _death(python: str, step: str, status: int) -> StepError:
         f"{python} ended with status {status}, without a result of {step}",
         hint="see the log above; Penstock must be installed for that Python",
     )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """So that it records its end, where it still can."""
+    _ask_to_end(process)
+    _kill(process)
 
 
 def _ask_to_end(process: subprocess.Popen[bytes]) -> None:

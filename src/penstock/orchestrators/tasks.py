@@ -17,3 +17,7 @@ class Task:
     attempt: int  # from 1
     last_attempt: bool  # no retry will follow, whatever happens
     orchestrator: str
+    until: str = ""  # the last step of the run; empty: the plan's last
+    rerun: bool = False  # the step runs anew, whatever is cached
+    trigger: str = ""  # what the orchestrator started the run for, such as its schedule
+    reason: str = ""

@@ -35,6 +35,9 @@ def inputs_of(step: Step, project: Project, records: Mapping[str, Record]) -> In
         found |= dict(_flat(f"setting {path}", _setting(project, path)))
     for name in step.params:
         found |= dict(_flat(f"param {name}", project.params.get(name)))
+    if step.over:  # of the list, a step sees its item alone
+        found.pop(f"param {step.family}.{step.over}", None)
+        found["item"] = json.dumps(step.item)
     return found
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from penstock.errors import ProjectError
+from penstock.pipeline.mapped import spread
 from penstock.pipeline.source import CustomStep, custom_steps, imported_modules
 from penstock.project import Project
 from penstock.records import kind_named
@@ -33,6 +34,18 @@ class Step:
     warm: tuple[str, ...] = ()  # heavy modules it will import
     ahead: str = ""  # module:function(project) that may be called before the step's turn
     custom: bool = False
+    over: str = ""  # the list, in its section of params.yaml, that it runs once an item of
+    item: str | int | None = None  # of NAME.ITEM: the one that this step is for
+
+    @property
+    def family(self) -> str:
+        """NAME of NAME.ITEM."""
+        return family_of(self.name)
+
+
+def family_of(step: str) -> str:
+    """What the steps of one mapped step have in common: their function, settings and task."""
+    return step.partition(".")[0]
 
 
 STANDARD_PLAN: tuple[Step, ...] = (
@@ -153,6 +166,14 @@ class Plan:
         """The names of all steps that rest on this one."""
         return {s.name for s in self.steps if name in {u.name for u in self.upstream(s)}}
 
+    def until(self, name: str | None) -> tuple[Step, ...]:
+        """The steps that a run up to this one takes; all of them without a name."""
+        if not name:
+            return self.steps
+        last = self.step(name)
+        names = {last.name} | {step.name for step in self.upstream(last)}
+        return tuple(step for step in self.steps if step.name in names)
+
     def sources(self, step: Step) -> dict[str, str]:
         """For each kind of record the step takes, the step that makes it."""
         makers: dict[str, str] = {}
@@ -172,7 +193,8 @@ def plan_of(project: Project) -> Plan:
     """The standard plan with the project's own steps in it. Runs none of the project's code."""
     woven = weave(STANDARD_PLAN, custom_steps(project.root / "pipeline.py"))
     imported = imported_modules(project.root / "pipeline.py")
-    plan = Plan(tuple(_fitted(step, project, imported) for step in woven.steps))
+    fitted = [_fitted(step, project, imported) for step in woven.steps]
+    plan = Plan(spread(fitted, project))
     for step in plan.steps:  # an impossible plan is refused before anything runs
         plan.sources(step)
         _require_known(step)
@@ -197,6 +219,7 @@ def weave(standard: Iterable[Step], own: Sequence[CustomStep]) -> Plan:
             code=(f"pipeline.py:{custom.name}",),
             params=("seed", custom.name),
             custom=True,
+            over=custom.over,
         )
     for custom in own:
         for name in filter(None, (custom.after, custom.before)):

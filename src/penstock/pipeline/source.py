@@ -24,6 +24,7 @@ class CustomStep:
     before: str
     takes: tuple[str, ...]  # record kinds, from the annotations of its parameters
     gives: str  # record kind, from its return annotation
+    over: str = ""  # the list in params.yaml that it runs once an item of
 
 
 def custom_steps(file: Path) -> tuple[CustomStep, ...]:
@@ -104,22 +105,33 @@ def _custom_step(function: Function, mark: ast.expr, file: Path) -> CustomStep:
     places = _places(function.name, mark, where)
     takes = tuple(_taken(function, where))
     gives = _kind(function.returns) if function.returns is not None else ""
+    if places["map"] and gives:
+        raise ProjectError(
+            f"{where}: step {function.name!r} runs once an item, and cannot give a {gives}",
+            hint="return nothing, and write what it finds to a file or a table",
+        )
     return CustomStep(
-        function.name, function.lineno, places["after"], places["before"], takes, gives
+        function.name,
+        function.lineno,
+        places["after"],
+        places["before"],
+        takes,
+        gives,
+        places["map"],
     )
 
 
 def _places(name: str, mark: ast.expr, where: str) -> dict[str, str]:
-    places = {"after": "", "before": ""}
+    places = {"after": "", "before": "", "map": ""}
     for keyword in mark.keywords if isinstance(mark, ast.Call) else ():
         value = getattr(keyword.value, "value", None)
         if keyword.arg not in places or not isinstance(value, str):
             raise ProjectError(
-                f"{where}: @step of {name!r} takes only after= and before=, plain strings",
+                f"{where}: @step of {name!r} takes only after=, before= and map=, plain strings",
                 hint='write @step(after="validate_data")',
             )
         places[keyword.arg] = value
-    if not any(places.values()):
+    if not (places["after"] or places["before"]):
         raise ProjectError(
             f"{where}: @step of {name!r} does not say where it belongs",
             hint='write @step(after="validate_data"), or before="train_model"',

@@ -57,8 +57,9 @@ def register(
 ) -> ModelVersion:
     """Makes a version of the model that an MLflow run holds, bound to the digests it came from.
 
-    `service` is the feature service that it reads; `attested` are the tags of who signed it;
-    `begun` is the version that an earlier attempt made and did not finish: it becomes this one.
+    `service` is the feature service that it reads; `attested` are tags, of who signed it among
+    others; `begun` is the version that an earlier attempt made and did not finish: it becomes this
+    one.
     """
     name = project.settings.model_name
     tags = {**(attested or {}), **({SERVICE_TAG: service} if service else {})}

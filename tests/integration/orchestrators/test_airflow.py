@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message
+from mailboxes import Mailbox, mail_server
 from openlineage_schemas import faults
 
 pytestmark = pytest.mark.slow
@@ -48,7 +46,7 @@ replicas = 1
 emails = ["team@example.com"]
 smtp_host = "127.0.0.1"
 """
-COUNT_ROWS = """
+OWN_STEPS = """
 from penstock import step
 from penstock.records import DatasetVersion
 
@@ -60,7 +58,13 @@ def count_rows(context, dataset: DatasetVersion):
         trouble.unlink()
         raise ConnectionError("the counter does not answer")
     print("counted", dataset.rows, "rows")
+
+
+@step(after="extract_data", map="regions")
+def survey(context, dataset: DatasetVersion):
+    print("surveyed", context.item)
 """
+OWN = ["count_rows", "survey.eu", "survey.us"]
 
 
 @dataclass(frozen=True)
@@ -118,27 +122,10 @@ class Airflow:
         path.write_text(text.replace(old, new))
 
 
-class Mailbox(Message):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails: list[Any] = []
-
-    def handle_message(self, message: Any) -> None:
-        self.mails.append(message)
-
-
 @pytest.fixture(scope="module")
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    """A mail server on a free port."""
-    box = Mailbox()
-    # Not port 0: aiosmtpd 1.4 tries the port it was given, not the one it got, to see if it is up.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
+def mailbox() -> Iterator[Mailbox]:
+    with mail_server() as (box, _):
+        yield box
 
 
 @pytest.fixture(scope="session")
@@ -154,18 +141,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def airflow(
-    home: Path, tmp_path_factory: pytest.TempPathFactory, mailbox: tuple[Mailbox, int]
+    home: Path, tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox
 ) -> Iterator[Airflow]:
     """With the blank project in it, small enough for a test, and with a step of its own."""
     folder = tmp_path_factory.mktemp("projects")
-    it = Airflow(home, folder / "shop", mailbox[1])
+    it = Airflow(home, folder / "shop", mailbox.port)
     made = it.run(BIN / "penstock", "init", folder / "shop", "--template", "blank")
     assert made.returncode == 0, made.stderr
     it.edit("params.yaml", "rows: 3000", "rows: 800")
     it.edit("params.yaml", "trials: 5", "trials: 2")
     it.edit("penstock.toml", '">= 0.70"', '">= 0.60"')
     it.edit("penstock.toml", '"you@example.com"', '"shop-team"\ntags = ["shop", "nightly"]')
-    for file, more in (("penstock.toml", SMALL), ("pipeline.py", COUNT_ROWS)):
+    regions = "\nsurvey:\n  regions: [eu, us]\n"
+    added = {"penstock.toml": SMALL, "pipeline.py": OWN_STEPS, "params.yaml": regions}
+    for file, more in added.items():
         with (it.project / file).open("a") as stream:
             stream.write(more)
     yield it
@@ -228,11 +217,11 @@ def test_tasks_follow_one_another_as_the_steps_of_the_plan(
     airflow: Airflow, parsed: dict[str, Any]
 ) -> None:
     after = {name: task["after"] for name, task in parsed["tasks"].items()}
-    assert set(after) == {*STEPS, "count_rows"}
+    assert set(after) == {*STEPS, "count_rows", "survey"}
     assert after["extract_data"] == []
     assert after["count_rows"] == ["validate_data"]
     assert after["train_model"] == ["count_rows", "feature_engineering"]
-    plan = {step["step"]: sorted(step["after"]) for step in airflow.penstock("plan")}
+    plan = {s["step"].partition(".")[0]: sorted(s["after"]) for s in airflow.penstock("plan")}
     assert after == plan
 
 
@@ -292,7 +281,7 @@ def test_a_run_of_airflow_is_listed_with_the_others(airflow: Airflow, nightly: R
     assert nightly.run["environment"] == "production"
     listed = airflow.penstock("runs", "list")
     assert nightly.run["id"] in [run["id"] for run in listed]
-    assert set(nightly.run["steps"]) == {*STEPS, "count_rows"}
+    assert set(nightly.run["steps"]) == {*STEPS, *OWN}
 
 
 def test_the_xcom_of_a_task_is_its_record(airflow: Airflow, nightly: Run) -> None:
@@ -300,7 +289,10 @@ def test_the_xcom_of_a_task_is_its_record(airflow: Airflow, nightly: Run) -> Non
     records = {task: json.loads(v) for task, v in airflow.rows(query, nightly.run["id"])}
     # Airflow stores a value as JSON, SQLite's JSON as text.
     records = {t: json.loads(v) if isinstance(v, str) else v for t, v in records.items()}
-    assert records == {name: step["record"] for name, step in nightly.run["steps"].items()}
+    steps = {name: step for name, step in nightly.run["steps"].items() if "." not in name}
+    assert records == {name: step["record"] for name, step in steps.items()} | {
+        "survey": {"kind": "StepDone", "step": "survey.us"}  # the last of its items
+    }
     assert records["extract_data"]["kind"] == "DatasetVersion"
     assert records["notify_team"]["kind"] == "Notice"
 
@@ -312,16 +304,38 @@ def test_what_a_step_says_is_in_the_log_of_its_task_and_little_else(nightly: Run
     assert "DeprecatedImportWarning" not in nightly.output  # Airflow, when skops looks around
 
 
+def test_a_mapped_step_is_a_task_an_item(airflow: Airflow, nightly: Run) -> None:
+    query = "SELECT rendered_map_index, state FROM task_instance WHERE run_id = ? AND task_id = ?"
+    found = airflow.rows(query, nightly.run["id"], "survey")
+    assert sorted(found) == [("survey.eu", "success"), ("survey.us", "success")]
+    assert "surveyed us" in nightly.output
+    assert nightly.run["steps"]["survey.eu"]["record"] == {"kind": "StepDone", "step": "survey.eu"}
+
+
+def test_data_model_and_tested_release_are_told_as_assets_once(
+    airflow: Airflow, nightly: Run, refused: Run
+) -> None:
+    query = "SELECT uri, extra FROM asset_event JOIN asset ON asset.id = asset_id"
+    told = {uri: json.loads(extra) for uri, extra in airflow.rows(query)}
+    assert len(airflow.rows(query)) == len(told)  # the run that was refused made the same data
+    record = nightly.run["steps"]["register_model"]["record"]
+    assert told == {
+        "penstock://shop/data/rows": told["penstock://shop/data/rows"],
+        "penstock://shop/models/shop": {n: record[n] for n in ("name", "version", "digest")},
+        "penstock://shop/endpoints/staging": told["penstock://shop/endpoints/staging"],
+    }
+    assert told["penstock://shop/data/rows"]["rows"] == 800
+    assert told["penstock://shop/endpoints/staging"]["model"] == "shop@1"
+
+
 def test_a_failure_that_may_pass_is_tried_again(nightly: Run) -> None:
     assert nightly.tasks["count_rows"] == ("success", 2)
     assert "the counter does not answer" in nightly.output
     assert nightly.run["steps"]["count_rows"]["attempts"] == 2
 
 
-def test_a_retry_that_helped_is_no_reason_to_call_anybody(
-    nightly: Run, mailbox: tuple[Mailbox, int]
-) -> None:
-    subjects = [mail["subject"] for mail in mailbox[0].mails]
+def test_a_retry_that_helped_is_no_reason_to_call_anybody(nightly: Run, mailbox: Mailbox) -> None:
+    subjects = [mail["subject"] for mail in mailbox.received]
     assert not any("count_rows" in subject for subject in subjects)
     assert "[shop] shop@1 waits for approval" in subjects
 
@@ -344,12 +358,10 @@ def test_a_failed_run_is_recorded_with_the_reason(refused: Run) -> None:
     assert refused.run["steps"]["evaluate_model"]["record"]["kind"] == "ModelReport"
 
 
-def test_the_team_hears_of_a_failure_once(
-    airflow: Airflow, refused: Run, mailbox: tuple[Mailbox, int]
-) -> None:
+def test_the_team_hears_of_a_failure_once(airflow: Airflow, refused: Run, mailbox: Mailbox) -> None:
     notices = (airflow.project / ".penstock" / "notices.log").read_text()
     assert notices.count("[shop] evaluate_model failed") == 1
-    mails = [m for m in mailbox[0].mails if m["subject"] == "[shop] evaluate_model failed"]
+    mails = [m for m in mailbox.received if m["subject"] == "[shop] evaluate_model failed"]
     assert len(mails) == 1
     assert "expected >= 0.9999" in mails[0].get_payload(decode=True).decode()
 

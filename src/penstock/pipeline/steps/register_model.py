@@ -40,6 +40,7 @@ def register_model(
         "training_set": features.digest,
         "definitions": features.definitions,
         "code": trained.code,
+        "profile": report.profile,
     }
     context.progress("signing the model")
     build = _build(context, dataset, features, trained, report)
@@ -51,7 +52,7 @@ def register_model(
         digests,
         report.metrics,
         features.service,
-        attested,
+        {**attested, **context.tags},
         begun,
     )
     run = Run(context.run_id, context.as_of, dataset, checked, features, trained, report)
@@ -60,6 +61,9 @@ def register_model(
         return version
     reason = f"passed {len(report.checks)} checks"
     told = {"digests": digests, "metrics": report.metrics, "authors": _authors(context, dataset)}
+    if context.occasion:
+        reason += f"; made because of {context.occasion}"
+        told |= {"trigger": context.trigger, "because": context.reason}
     with Ledger(context.database).page() as page:
         page.write(
             Draft(

@@ -1,0 +1,64 @@
+"""The DAG that carries a version into production: approvals, the rollout, and its end.
+
+Each release that passes staging starts a run of it, so that the pipeline's own runs, one at a time,
+never wait for people.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from penstock.orchestrators.airflow.approval import ApprovalOperator
+from penstock.orchestrators.airflow.assets import champion_asset, endpoint_asset, ends_of
+from penstock.orchestrators.airflow.frame import opened_by, shared_by
+from penstock.orchestrators.airflow.notifier import PenstockNotifier
+from penstock.orchestrators.airflow.rollouts import ChooseVersion, RolloutOperator
+from penstock.orchestrators.airflow.sensors import RolloutSensor
+from penstock.project import PRODUCTION, STAGING, Project
+
+RUNS = 16  # that wait at the same time: one a version
+
+
+def add_production_dag(project: Project) -> DAG:
+    """Named NAME_production. Airflow registers it, as it is entered while a file is parsed."""
+    name, settings = project.settings.project.name, project.settings.airflow
+    where = opened_by(project)
+    waits = {"poke_interval": settings.every, **where}
+    with DAG(
+        dag_id=f"{name}_{PRODUCTION}",
+        description="From a tested release to a guarded champion",
+        schedule=[endpoint_asset(name, STAGING)],
+        catchup=False,
+        max_active_runs=RUNS,
+        on_failure_callback=PenstockNotifier(
+            title=f"[{name}] {name}_{PRODUCTION} failed",
+            body="Run: {{ run_id }}\nNext: penstock rollout list",
+            project=where["project"],
+            environment=where["environment"],
+        ),
+        params={"model": Param("", "NAME@VERSION, for a run by hand", type="string")},
+        **shared_by(project),
+    ) as dag:
+        chosen = ChooseVersion(task_id="choose_version", **where)
+        approved = ApprovalOperator(
+            task_id="await_approval",
+            model=chosen.output,
+            target=PRODUCTION,
+            timeout=settings.approval_timeout,
+            **waits,
+        )
+        begun = RolloutOperator(
+            task_id="start_rollout",
+            model=approved.output,
+            endpoint=PRODUCTION,
+            timeout=settings.rollout_timeout,
+            **waits,
+        )
+        RolloutSensor(
+            task_id="watch_rollout",
+            rollout=begun.output,
+            timeout=settings.rollout_timeout,
+            **ends_of(champion_asset(project)),
+            **waits,
+        )
+    return dag

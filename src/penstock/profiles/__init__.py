@@ -1,0 +1,7 @@
+"""What data looked like, in a few kB: bins, categories and rates that add, to compare others with.
+
+profile   the record: a column of numbers or of words, the scores of a model, and all of them
+edges     where the bins of a column of numbers lie
+counting  rows → a profile, in DuckDB: a new one, or one in the shape of another
+keeping   a profile as a file that is named by its digest
+"""
