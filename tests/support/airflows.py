@@ -47,6 +47,8 @@ IN_A_TEST = {
     "PENSTOCK_GATES_INTEGRATION_THROUGHPUT_QPS": "> 1",
     "PENSTOCK_PIPELINE_SCHEDULE": NEVER,
     "PENSTOCK_PIPELINE_RETRY_DELAY": "0s",
+    # Else each release would start a run that waits for people.
+    "PENSTOCK_AIRFLOW_PRODUCTION": "false",
 }
 CHURN = {  # the example, small enough for a test
     "params.yaml": (("customers: 10000", "customers: 2000"), ("trials: 12", "trials: 1")),
