@@ -226,7 +226,16 @@ def test_tasks_follow_one_another_as_the_steps_of_the_plan(
 
 
 def test_parsing_the_dag_imports_no_tool(parsed: dict[str, Any]) -> None:
-    tools = {"feast", "mlflow", "great_expectations", "dvc", "lightgbm", "sklearn", "pandas"}
+    tools = {
+        "feast",
+        "mlflow",
+        "great_expectations",
+        "dvc",
+        "lightgbm",
+        "sklearn",
+        "pandas",
+        "numpy",
+    }
     assert "penstock" in parsed["loaded"]
     assert not tools & set(parsed["loaded"])
 
