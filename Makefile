@@ -100,6 +100,14 @@ bench-serving: $(VENV)/.dev  ## measure the gateway against other model servers 
 bench-rollouts: $(VENV)/.dev  ## simulate thousands of rollouts: how often does the judge err?
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/rollouts.py
 
+.PHONY: bench-drift
+bench-drift: $(VENV)/.dev  ## how often monitoring cries wolf, and what it misses (installs Evidently)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py
+
+.PHONY: bench-monitor
+bench-monitor: $(VENV)/.dev  ## measure a full report on 10M predictions × 50 features (BENCH_MONITOR_ROWS)
+	$(BIN)/python benchmarks/monitor.py
+
 .PHONY: bench-governance
 bench-governance: $(VENV)/.dev  ## measure the ledger against plain inserts and plain hashing
 	$(BIN)/python benchmarks/governance.py

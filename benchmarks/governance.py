@@ -2,7 +2,8 @@
 
 Appends to the ledger against plain inserts of as much into the same database; verifying a million
 entries against reading and hashing the same bytes; a proof for one of them. Each ratio is of one
-run, pair by pair. PENSTOCK_BENCH_ENTRIES and PENSTOCK_TEST_POSTGRES are heeded.
+run, pair by pair. PENSTOCK_BENCH_ENTRIES and PENSTOCK_TEST_POSTGRES are heeded. The rows about
+lineage, signatures and a trace stand in files of their own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from governance_lineage import lineage_rows
 from governance_models import signature_rows
+from governance_trace import trace_rows
 from side_by_side import Row, compare, row, write
 from sqlalchemy import (
     JSON,
@@ -79,6 +81,7 @@ def main() -> None:
         rows += a_million(folder / "large")
         rows += lineage_rows("SQLite", open_state("", folder / "lineage"))
         rows += signature_rows()
+        rows += trace_rows()
     finally:
         shutil.rmtree(folder)
     write("governance", rows)

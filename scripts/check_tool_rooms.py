@@ -18,6 +18,7 @@ ROOMS = {
     "alembic": {"state"},
     "apprise": {"notifications"},
     "boto3": {"features"},
+    "croniter": {"services"},
     "dvc": {"data"},
     "feast": {"features"},
     "fpdf": {"compliance"},
@@ -41,7 +42,7 @@ ROOMS = {
 }
 # tools whose import costs so much that only the function that needs them may pay for it
 HEAVY = {
-    *("airflow", "alembic", "apprise", "boto3", "dvc", "feast", "great_expectations", "lightgbm"),
+    *("airflow", "alembic", "apprise", "boto3", "croniter", "dvc", "feast", "great_expectations", "lightgbm"),
     *("lmdb", "matplotlib", "mlflow", "onnxruntime", "optuna", "polars", "prefect", "pyspark"),
     *("openlineage", "opentelemetry", "ray", "redis", "skops", "sklearn", "torch", "xgboost"),
     "fpdf",

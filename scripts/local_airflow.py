@@ -35,7 +35,7 @@ START_TIMEOUT, STOP_TIMEOUT = 300.0, 15.0  # seconds
 def main() -> int:
     options = _options()
     home, project = Path(options.home).resolve(), Path(options.project).resolve()
-    url = f"http://{HOST}:{_free_port(options.port)}"
+    url = f"http://{HOST}:{free_port(options.port)}"
     settings = environment(home, project, url)
     home.mkdir(parents=True, exist_ok=True)
     print(f"setting up {home}", flush=True)
@@ -46,14 +46,14 @@ def main() -> int:
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in COMPONENTS.items():
-            running[name] = _start(command, home / f"{name}.log", settings)
-        _wait_until_healthy(url, running, home)
+            running[name] = start(command, home / f"{name}.log", settings)
+        wait_until_healthy(url, running, home)
         _say_how(url, home, settings)
         return _watch(running, home)
     except KeyboardInterrupt:
         return 0
     finally:
-        _stop(running)
+        stop(running)
 
 
 def environment(home: Path, project: Path, url: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _free_port(first: int) -> int:
+def free_port(first: int) -> int:
     for port in range(first, first + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,7 +94,7 @@ def _free_port(first: int) -> int:
     raise SystemExit(f"no port is free from {first} to {first + 99}")
 
 
-def _start(command: list[str], log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(command: list[str], log: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C reaches it once, in good order, from here."""
     with log.open("wb") as stream:
         return subprocess.Popen(
@@ -107,7 +107,7 @@ def _start(command: list[str], log: Path, settings: dict[str, str]) -> subproces
         )
 
 
-def _wait_until_healthy(url: str, running: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
+def wait_until_healthy(url: str, running: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
     print("starting Airflow; this takes a minute", flush=True)
     deadline = time.monotonic() + START_TIMEOUT
     while not _healthy(url):
@@ -151,7 +151,7 @@ def _require_alive(running: dict[str, subprocess.Popen[bytes]], home: Path) -> N
             raise SystemExit("\n".join([f"airflow {name} ended:", *lines]))
 
 
-def _stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
+def stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
     """The API server last: a task that is ended by the scheduler's workers reports to it."""
     for process in reversed(running.values()):
         # The whole group, since a scheduler leaves its busy workers alone; they pass it on.

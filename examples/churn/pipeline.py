@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from simulator import simulate
-
 from penstock import Context, TrainingSet
+
+from simulator import simulate
 
 if TYPE_CHECKING:
     from lightgbm import LGBMClassifier

@@ -6,6 +6,7 @@
     ├── ProjectError          the project folder or its code is not as expected       (exit 2)
     ├── DataError             the data is not what the step can work on
     ├── GateFailed            a gate looked, and said no
+    │   └── NoBetter          of a model that nobody asked for: the champion stays
     ├── ModelError            a model cannot be trained, saved or loaded safely
     ├── IntegrityError        bytes are not the bytes that were recorded
     ├── ServingError          an endpoint did not come up or did not answer
@@ -80,6 +81,10 @@ class GateFailed(PenstockError):
     """A gate measured something and found it outside its threshold."""
 
 
+class NoBetter(GateFailed):
+    """A model that a trigger made is no better than the champion, which stays."""
+
+
 class ModelError(PenstockError):
     """A model cannot be trained, saved in a safe format, or loaded."""
 
@@ -133,6 +138,7 @@ KINDS: dict[str, type[PenstockError]] = {
         ProjectError,
         DataError,
         GateFailed,
+        NoBetter,
         ModelError,
         IntegrityError,
         ServingError,

@@ -71,6 +71,13 @@ class Project:
     def absolute(self, path: str) -> Path:
         return self.root / path
 
+    def place(self, path: str) -> Path:
+        """Where a setting names a file or folder: below the project, absolute, or from `~`."""
+        try:
+            return self.root / Path(path).expanduser()
+        except RuntimeError as error:  # ~ of a user whom the system does not know
+            raise SettingsError(f"{path}: {error}", hint="write the whole path") from error
+
     def relative(self, path: Path) -> str:
         return path.resolve().relative_to(self.root).as_posix()
 
@@ -120,6 +127,17 @@ def open_project(
         params=_read_params(root / "params.yaml"),
         digests=DigestMemory(root / ".penstock" / "digests.json"),
     )
+
+
+def project_above(file: Path) -> Path:
+    """The project that a module for another tool lies in, in its `dags/` or `flows/`."""
+    root = _root_above(file.resolve().parent)
+    if root is None:
+        raise ProjectError(
+            f"no {SETTINGS_FILE} in any folder above {file}",
+            hint="keep the file in its project, and link it to where the other tool looks for it",
+        )
+    return root
 
 
 def _root_above(start: Path) -> Path | None:

@@ -1,10 +1,10 @@
-"""What settings are made of: durations, sizes, times, shares, and sections of them."""
+"""What settings are made of: durations, sizes, times, shares, thresholds, and sections of them."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -86,3 +86,26 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse_rule(value: Any) -> Any:
+    """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
+    if not isinstance(value, str | int | float):
+        return value
+    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
+    return {"op": match[1], "value": float(match[2])}
+
+
+class Rule(Section):
+    """A threshold on a metric."""
+
+    op: Literal["<", "<=", ">", ">="]
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.value:g}"
+
+
+Threshold = Annotated[Rule, BeforeValidator(parse_rule)]

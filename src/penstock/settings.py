@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
@@ -20,6 +21,7 @@ from penstock.monitoring_settings import (
     MonitoringSettings,
     ServiceSettings,
     TriggerSettings,
+    with_default_rules,
 )
 from penstock.rollout_settings import RolloutSettings
 from penstock.setting_types import (
@@ -27,34 +29,13 @@ from penstock.setting_types import (
     Moment,
     Name,
     Ratio,
+    Rule,
     Section,
     Size,
+    Threshold,
     Words,
     split_words,
 )
-
-
-def parse_rule(value: Any) -> Any:
-    """ ">= 0.85" -> Rule(op=">=", value=0.85)"""
-    if not isinstance(value, str | int | float):
-        return value
-    match = re.fullmatch(r"\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*", str(value))
-    if match is None:
-        raise ValueError(f"{value!r} is not a threshold like '>= 0.85' or '< 50'")
-    return {"op": match[1], "value": float(match[2])}
-
-
-class Rule(Section):
-    """A threshold on a metric."""
-
-    op: Literal["<", "<=", ">", ">="]
-    value: float
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.value:g}"
-
-
-Threshold = Annotated[Rule, BeforeValidator(parse_rule)]
 
 
 class ProjectSettings(Section):
@@ -73,6 +54,8 @@ class DataSettings(Section):
     refresh: Literal["on_change", "always"] = "on_change"  # always: the source is not a file
     remote: str = ".penstock/dvc-remote"  # a folder, or s3://bucket/prefix
     future_tolerance: Duration = timedelta(minutes=5)  # clocks of sources may run ahead
+    sample: Ratio = 1.0  # share of the data that is kept, for a quick trial of a change
+    sample_by: str = ""  # column whose values are kept or left out whole; empty: each row alone
 
 
 class FeatureSettings(Section):
@@ -187,7 +170,8 @@ class LoadTestSettings(Section):
 
 
 class PipelineSettings(Section):
-    schedule: str = "0 2 * * *"  # cron; empty: none
+    schedule: str = "0 2 * * *"  # cron; empty: runs are started by hand, or by triggers
+    timezone: str = "UTC"  # of the schedule, such as Europe/Berlin
     start_date: Moment | None = None
     catchup: bool = False
     retries: int = Field(default=3, ge=0)
@@ -195,6 +179,31 @@ class PipelineSettings(Section):
     timeout: Duration = timedelta(hours=2)  # of one attempt of one step
     timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step
     workers: int = Field(default=2, ge=1)  # independent steps run side by side
+    orchestrator: Literal["local", "airflow", "prefect"] = "local"  # what triggers start runs on
+    python: str = ""  # that runs the steps of Airflow's tasks; empty: Airflow's own
+    airflow_url: str = "http://127.0.0.1:8080"  # of its API server
+    airflow_user: str = "admin"  # of Airflow's simple auth manager; not asked where a token is set
+    airflow_password: SecretStr = SecretStr("")
+    airflow_token: SecretStr = SecretStr("")  # a bearer token of another auth manager
+
+    @field_validator("airflow_url")
+    @classmethod
+    def _is_a_server(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(
+                "the URL names a user: give airflow_user, and the password as a secret"
+            )
+        if not re.fullmatch(r"https?://[^/?#]+(/[^?#]*)?", value):
+            raise ValueError(f"{value!r} is not the http:// or https:// URL of a server")
+        return value.rstrip("/")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone like 'Europe/Berlin' or 'UTC'") from None
 
 
 class NotifySettings(Section):
@@ -269,7 +278,9 @@ class Settings(Section):
     pipeline: PipelineSettings = PipelineSettings()
     airflow: AirflowSettings = AirflowSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    alerts: dict[Name, AlertRule] = Field(default_factory=dict)  # by the rule's name
+    alerts: Annotated[dict[Name, AlertRule], BeforeValidator(with_default_rules)] = Field(
+        default_factory=dict, validate_default=True
+    )  # by the rule's name
     triggers: TriggerSettings = TriggerSettings()
     services: ServiceSettings = ServiceSettings()
     notify: NotifySettings = NotifySettings()

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from penstock.audit.ledger import Ledger
 from penstock.cli.main import run
 from penstock.data.repository import open_repository, remote_of, remote_setting
 from penstock.project import Project, open_project
+from penstock.state.database import open_database
 
 pytestmark = pytest.mark.slow
 
@@ -232,6 +234,10 @@ def test_what_nothing_rests_on_is_counted_then_deleted(shop: Path, ask: Ask) -> 
     counted = ask("gc", "--cloud")
     assert (counted["objects"], counted["remote_objects"], counted["deleted"]) == (2, 2, False)
     assert ask("gc", "--cloud", "--yes")["deleted"]
+    before, after = Ledger(open_database(open_project(shop))).entries()[-2:]
+    assert (before.action, after.action) == ("data.collecting", "data.collected")
+    assert (after.outcome, after.details["announced"]) == ("done", before.sequence)
+    assert (after.details["objects"], after.details["remote_objects"]) == (2, 2)
     assert ask("gc", "--cloud") == {**counted, "objects": 0, "bytes": 0, "remote_objects": 0}
     ask("checkout", "HEAD")
     assert sales.read_text() == FIRST

@@ -22,7 +22,7 @@ from penstock.serving import endpoint as endpoints
 from penstock.serving.observations.counts import Counts
 from penstock.serving.routing.routes import Router
 from penstock.serving.routing.table import CHAMPION, RoutingTable, serving_only
-from penstock.state import observations, rollouts, routes
+from penstock.state import leadership, observations, rollouts, routes
 from penstock.state.observations import Summed
 
 SECOND = timedelta(seconds=1)
@@ -126,7 +126,7 @@ class Flight:
 
     def earliest(self) -> datetime:
         """From when a controller may go on: when the leader is known to be dead."""
-        leader = rollouts.leader(self.shop.engine)
+        leader = leadership.leader(self.shop.engine)
         updated = self.state.updated
         return max(updated, leader.until) if leader else updated
 

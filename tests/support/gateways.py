@@ -57,13 +57,13 @@ def ask(url: str, document: Any = None, /, **headers: str) -> Answer:
         return Answer(error.code, error.headers, error.read())
 
 
-def until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120.0, pause: float = 0.01) -> Any:
     """Polls; the value of the condition once it holds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError(f"not within {seconds} s")
 
 

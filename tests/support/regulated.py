@@ -14,6 +14,7 @@ from penstock.audit.ledger import Ledger
 from penstock.cli.main import run as penstock
 from penstock.data.versions import track
 from penstock.digests import file_digest
+from penstock.lineage.store import record_step
 from penstock.project import Project, open_project
 from penstock.records import (
     Check,
@@ -152,6 +153,7 @@ class Regulated:
             finished_at=NOW,
             record=to_json(record),
         )
+        record_step(self.engine, run, record, {})
 
 
 def _records(version: int, data: DatasetVersion, digest: str, mlflow: str) -> tuple[Record, ...]:

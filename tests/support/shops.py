@@ -39,7 +39,7 @@ from penstock.serving.prediction_log.reading import Selection, predictions, reco
 from penstock.serving.release import FeatureSource, ReleaseSpec
 from penstock.serving.routing.buckets import bucket_of
 from penstock.serving.routing.table import RoutingTable, serving_only
-from penstock.state import rollouts, routes
+from penstock.state import leadership, routes
 from penstock.state.database import open_database
 from penstock.state.tables import quarantine
 from penstock.training import tracking
@@ -191,7 +191,7 @@ class Shop:
 
     def restart_controller(self) -> None:
         """Another one goes on, which has read nothing yet."""
-        rollouts.resign(self.engine, self.controller.name, self._now())
+        leadership.resign(self.engine, self.controller.name, self._now())
         self.controller = Controller(self.project, self.engine, self._now)
 
     # Versions.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from penstock.access.roles import Permission
 from penstock.approval_settings import ApprovalPolicy
 from penstock.cli.table import COMMANDS
 from penstock.monitoring_settings import AlertRule
@@ -35,6 +36,18 @@ def test_every_setting_is_documented() -> None:
 def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [c.name for c in COMMANDS if f"`penstock {c.name}" not in readme] == []
+
+
+def test_every_command_that_changes_something_says_which_entry_it_writes() -> None:
+    page = (ROOT / "docs" / "audit.md").read_text()
+    table = page[page.index("## Which command writes what") : page.index("**Destruction is")]
+    changing = [
+        command
+        for command in COMMANDS
+        if command.permission is not Permission.READ
+        or any(option.asks is not Permission.READ for option in command.options)
+    ]
+    assert [c.name for c in changing if f"`penstock {c.name}`" not in table] == []
 
 
 def test_pages_that_are_linked_exist() -> None:

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from penstock.serving.outcome_sender import OutcomeSender
 from penstock.serving.prediction_log.columns import SCHEMA, table_of
 from penstock.serving.prediction_log.compaction import compact
 from penstock.serving.prediction_log.erasing import EMPTIED, Whose, erase_rows, find, without
-from penstock.serving.prediction_log.reading import predictions, records
+from penstock.serving.prediction_log.reading import ALL, answer, predictions, records
 from penstock.serving.prediction_log.rows import Encoder, Names, Row, decode
 from penstock.serving.prediction_log.segments import LogFolder
 from penstock.serving.prediction_log.writer import LogWriter
@@ -96,6 +97,31 @@ def test_a_rewritten_part_lacks_one_person_and_nothing_else(rows: list[Row], old
     assert without(made, ANN).equals(made)
 
 
+def test_a_reader_misses_nothing_while_parts_are_written_anew(tmp_path: Path) -> None:
+    people = range(15)
+    for part in range(2):
+        rows = [row(number, number % len(people), rows=3) for number in range(300)]
+        write_segment(tmp_path, b"\n".join(lines(rows)) + b"\n", f"s{part}")
+    compact(tmp_path)
+
+    def erase_everybody() -> None:
+        for person in people:
+            whose = Whose("customer_id", str(person))
+            erase_rows(tmp_path, find(tmp_path, whose), whose)
+
+    sums = "count(*), count(DISTINCT prediction_id), count_if(erased), count(entities)"
+    seen = list[tuple[int, ...]]()
+    with ThreadPoolExecutor(1) as pool:
+        erasing = pool.submit(erase_everybody)
+        while not erasing.done():
+            seen += answer([tmp_path], ALL, lambda found: found.aggregate(sums).fetchall())
+        erasing.result()
+    assert {(rows, names) for rows, names, *_ in seen} == {(1800, 300)}
+    # Each row is whole: its keys, or the word that it was erased. And none comes back.
+    assert {gone + keys for *_, gone, keys in seen} == {1800}
+    assert [gone for *_, gone, _ in seen] == sorted(gone for *_, gone, _ in seen)
+
+
 def test_a_person_is_erased_from_the_log_while_it_is_written(tmp_path: Path) -> None:
     old = [row(1, 42), row(2, 43), row(3, 44, rows=2), row(4, 9, "00000000000000aa")]
     whole = lines(old)
@@ -132,6 +158,7 @@ def test_a_person_is_erased_from_the_log_while_it_is_written(tmp_path: Path) -> 
 
 ERASE = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from penstock.serving.prediction_log.erasing import Whose, erase_rows, find
 whose = Whose("customer_id", "42")

@@ -17,7 +17,7 @@ from penstock.serving.feedback import Feedback, Thing, parse, read, told
 from penstock.serving.feedback_log import FeedbackLog
 from penstock.serving.http_server.messages import RequestError
 from penstock.serving.outcome_sender import OutcomeSender
-from penstock.serving.prediction_ids import is_alone, parsed, salt_tag, written
+from penstock.serving.prediction_ids import Tokens, is_alone, parsed, salt_tag, written
 from penstock.serving.release import ReleaseSpec
 from penstock.serving.routing.buckets import BUCKETS, hash_of
 from penstock.serving.routing.routes import Router
@@ -113,6 +113,17 @@ def test_an_id_says_its_unit_and_salt(unit: int, number: int, salt: str) -> None
     assert own is not None
     assert is_alone(salt, own)
     assert is_alone(salt, found) == (found == own)
+
+
+def test_the_ids_of_a_gateway_say_when_and_are_of_one_length() -> None:
+    tokens, before = Tokens(), datetime.now(UTC).replace(microsecond=0)
+    made = [parsed(written(HASH, tokens.next("9c4f"))) for _ in range(100)]
+    assert len({one.own for one in made if one}) == 100
+    assert {len(one.own) for one in made if one} == {36}
+    assert all(one and one.made and before <= one.made <= datetime.now(UTC) for one in made)
+    old = parsed(f"{HASH}-9c4f00112233445566770000002a")
+    assert old is not None
+    assert old.made is None
 
 
 @given(st.text(alphabet="0123456789abcdef-xX\n", max_size=60))

@@ -17,7 +17,8 @@ from penstock.gates.evaluate import Champion, evaluate
 from penstock.gates.integration import ask, judge_endpoint
 from penstock.gates.load_test import LoadResult
 from penstock.gates.thresholds import judge, judge_champion
-from penstock.settings import ChampionSettings, GateSettings, Rule, parse_rule
+from penstock.setting_types import Rule, parse_rule
+from penstock.settings import ChampionSettings, GateSettings
 from penstock.stats.bootstrap import Interval
 
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import socket
-import threading
 from collections.abc import Iterator
-from email import message_from_bytes
-from email.header import decode_header, make_header
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as MessageHandler
+from mailboxes import Mailbox, closed_port, mail_server, subject, text, web_hook
 
 from penstock.errors import UserCodeError
 from penstock.notifications.delivery import DeliveryError, deliver, failure_message
@@ -27,52 +19,16 @@ TITLE, BODY = "[shop] shop@3 waits for approval", "Model: shop@3\nNext: penstock
 PASSWORD = "hunter2"
 
 
-class Mailbox(MessageHandler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.received: list[Message] = []
-
-    def handle_message(self, message: Message) -> None:
-        self.received.append(message_from_bytes(message.as_bytes()))
-
-
-class Hook(http.server.BaseHTTPRequestHandler):
-    received: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.received.append(json.loads(body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    handler = Mailbox()
-    controller = Controller(handler, hostname="127.0.0.1", port=closed_port())
-    controller.start()
-    yield handler, controller.port
-    controller.stop()
+    with mail_server() as (box, port):
+        yield box, port
 
 
 @pytest.fixture
 def hook() -> Iterator[tuple[list[dict[str, Any]], str]]:
-    received: list[dict[str, Any]] = []
-    handler = type("Hook", (Hook,), {"received": received})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield received, f"json://127.0.0.1:{server.server_port}/hook"
-    server.shutdown()
-    server.server_close()
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with web_hook() as (received, address):
+        yield received, f"json://{address}/hook"
 
 
 def settings(**fields: Any) -> NotifySettings:
@@ -81,15 +37,6 @@ def settings(**fields: Any) -> NotifySettings:
 
 def mail_to(*addresses: str, port: int, **more: Any) -> NotifySettings:
     return settings(emails=addresses, smtp_host="127.0.0.1", smtp_port=port, **more)
-
-
-def subject(message: Message) -> str:
-    return str(make_header(decode_header(message["Subject"])))
-
-
-def text(message: Message) -> str:
-    part = next(p for p in message.walk() if p.get_content_type() == "text/plain")
-    return bytes(part.get_payload(decode=True)).decode()
 
 
 def test_a_mail_arrives_with_title_and_body_at_every_address(

@@ -21,15 +21,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.audit.announced import announced
+from penstock.audit.ledger import Ledger
 from penstock.cli.predictions import export_predictions, list_predictions, show_prediction
 from penstock.errors import UsageError
 from penstock.project import Project
+from penstock.serving.prediction_ids import written
 from penstock.serving.prediction_log.compaction import compact
+from penstock.serving.prediction_log.finding import may_hold, rows_of
 from penstock.serving.prediction_log.reading import Selection, predictions, records
-from penstock.serving.prediction_log.retention import delete_expired, expired
+from penstock.serving.prediction_log.retention import expired
 from penstock.serving.prediction_log.rows import Encoder, Names, Row, decode, is_whole
 from penstock.serving.prediction_log.segments import LogFolder, Segment, segment_name
+from penstock.serving.prediction_log.upkeep import STATE, upkeep
 from penstock.serving.prediction_log.writer import LogWriter
+from penstock.state.database import open_state
 
 NAMES = ("visits", "age")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -372,14 +378,96 @@ def test_a_date_expires_when_its_last_row_is_old_enough() -> None:
     assert expired(dates, 0, date(2030, 1, 1)) == []
 
 
-def test_expired_partitions_are_deleted_and_the_rest_stays(tmp_path: Path) -> None:
-    old, new = NOON - timedelta(days=40), NOON
-    write_segment(tmp_path, b"\n".join(lines(row("p1", old), row("p2", new))) + b"\n")
+def test_expired_partitions_are_announced_and_deleted_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, now = tmp_path / "predictions", datetime.now(UTC)
+    old = now - timedelta(days=40)
+    write_segment(folder, b"\n".join(lines(row("p1", old), row("p2", now))) + b"\n")
+    compact(folder)
+    (folder / "parquet" / ".expired-date=2020-01-01").mkdir()  # of a run that was killed
+    monkeypatch.setenv(STATE, f"sqlite:///{tmp_path / 'state.db'}")
+    upkeep(folder, 30, "", "production")
+    assert ids(folder) == ["p2"]
+    assert os.listdir(folder / "parquet") == [f"date={now.date()}"]
+    before, after = Ledger(open_state(os.environ[STATE], tmp_path)).entries()
+    assert (before.action, before.subject) == ("prediction.expiring", "production")
+    assert before.details == {"dates": [str(old.date())], "retention": "30d"}
+    assert (after.action, after.outcome) == ("prediction.expired", "done")
+    assert after.details == before.details | {"announced": before.sequence}
+    upkeep(folder, 30, "", "production")
+    assert len(Ledger(open_state(os.environ[STATE], tmp_path)).entries()) == 2
+
+
+def test_a_deletion_that_fails_has_been_announced(tmp_path: Path) -> None:
+    engine = open_state("", tmp_path)
+    deletion = announced(engine, "going", "gone", "all", {"n": 1})
+    with pytest.raises(FileNotFoundError), deletion:
+        (tmp_path / "nothing").unlink()
+    assert [(one.action, one.outcome) for one in Ledger(engine).entries()] == [
+        ("going", ""),
+        ("gone", "failed"),
+    ]
+
+
+# One prediction, by its id
+
+
+def an_id(at: datetime) -> str:
+    return written("00000000000000aa", f"9c4f{int(at.timestamp()):08x}0011223344556677{7:08x}")
+
+
+def test_a_prediction_is_looked_for_in_the_parts_of_its_time_alone(tmp_path: Path) -> None:
+    """Also behind another endpoint, in an open segment, in one that went on over midnight."""
+    late = datetime(2026, 3, 1, 23, 59, 58, tzinfo=UTC)
+    begun = {"s": late - timedelta(minutes=9), "before": late - timedelta(minutes=20)}
+    names = {name: segment_name(at, "host", 7, "ab")[:-6] for name, at in begun.items()}
+    here, there = tmp_path / "staging", tmp_path / "production"
+    wanted = [an_id(late), an_id(late + timedelta(seconds=3))]
+    rows = [row(wanted[0], late), row(wanted[1], late + timedelta(seconds=3))]
+    write_segment(here, b"\n".join(lines(*rows)) + b"\n", names["s"])
+    compact(here)
+    (elsewhere,) = here.glob("parquet/date=2026-03-01/*")
+    (elsewhere / f"{names['before']}.parquet").write_bytes(b"is not read")
+    open_one = row(an_id(NOON), NOON)
+    write_segment(there, b"\n".join(lines(open_one)) + b"\n", segment_name(NOON, "h", 1, "c")[:-6])
+    for name in (*wanted, an_id(NOON)):
+        assert [one["prediction_id"] for one in rows_of([here, there], name)] == [name]
+    with pytest.raises(duckdb.Error):
+        rows_of([here, there], an_id(NOON + timedelta(hours=1)))  # then all are read
+
+
+def test_a_prediction_of_an_older_gateway_or_of_a_wrong_clock_is_found(tmp_path: Path) -> None:
+    old = "00000000000000aa-9c4f00112233445566770000002a"
+    wrong = an_id(NOON - timedelta(days=400))
+    content = b"\n".join(lines(row(old), row(wrong), row(an_id(NOON)))) + b"\n"
+    write_segment(tmp_path, content, segment_name(NOON, "host", 7, "ab")[:-6])
     compact(tmp_path)
-    (tmp_path / "parquet" / ".expired-date=2020-01-01").mkdir()  # of a run that was killed
-    assert delete_expired(tmp_path, 30, NOON.date()) == [old.date()]
-    assert ids(tmp_path) == ["p2"]
-    assert os.listdir(tmp_path / "parquet") == ["date=2026-03-01"]
+    for name in (old, wrong, an_id(NOON)):
+        assert [one["prediction_id"] for one in rows_of([tmp_path], name)] == [name]
+    assert rows_of([tmp_path], an_id(NOON + timedelta(seconds=1))) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from("ab")), max_size=12),
+    st.integers(0, 20_000),
+    st.integers(0, 500),
+)
+def test_the_parts_of_a_time_have_the_one_that_was_written_then(
+    begun: list[tuple[int, str]], made: int, waited: int
+) -> None:
+    """For a process that ends its segments in time, wherever the row had to wait a while."""
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    at = {
+        segment_name(start + timedelta(seconds=second), host, 1, f"{number:012x}")[:-6]: second
+        for number, (second, host) in enumerate(begun)
+    }
+    found = may_hold(at, start + timedelta(seconds=made))
+    for host in "ab":
+        before = [name for name in at if f"-{host}-" in name and at[name] <= made + waited]
+        holder = max(before, key=lambda name: at[name], default=None)
+        if holder is not None and made - at[holder] <= 3600:
+            assert at[holder] in {at[name] for name in found if f"-{host}-" in name}
 
 
 # The writer

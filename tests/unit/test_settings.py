@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from penstock.errors import SettingsError
-from penstock.setting_types import parse_duration, split_words
-from penstock.settings import Rule, Settings, parse_rule
+from penstock.setting_types import Rule, parse_duration, parse_rule, split_words
+from penstock.settings import Settings
 from penstock.settings_source import line_of, load_settings
 
 PROJECT = '[project]\nname = "shop"\n'

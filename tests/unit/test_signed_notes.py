@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.audit.anchors import anchors_of
 from penstock.audit.notes import (
     Checkpoint,
     NoteError,
@@ -20,6 +22,7 @@ from penstock.audit.notes import (
 )
 from penstock.audit.signing_keys import LedgerKeys, read_keys
 from penstock.errors import SettingsError
+from penstock.registry.model_keys import KeyFiles
 
 KEY = SigningKey("shop.example/ledger", bytes(range(32)))
 OTHER = SigningKey("shop.example/ledger", bytes(32))
@@ -155,3 +158,20 @@ class TestKeyFiles:
         (tmp_path / "x.pub").write_text(text)
         with pytest.raises(SettingsError, match=r"x\.pub"):
             read_keys(tmp_path / "x.pub")
+
+
+def test_settings_name_files_from_the_home_folder(
+    make_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = '[audit]\nsigning_key = "~/keys/ledger.key"\nanchors = ["~/notes"]\n'
+    names += '[registry]\nsigning_key = "~/keys/models.key"\npublic_key = "models.pub"\n'
+    project = make_project(**{"penstock.toml": '[project]\nname = "shop"\n' + names})
+    assert LedgerKeys.of(project).private == tmp_path / "keys/ledger.key"
+    assert KeyFiles.of(project).private == tmp_path / "keys/models.key"
+    assert KeyFiles.of(project).public == project.root / "models.pub"
+    (anchor,) = anchors_of(project)
+    anchor.keep(Checkpoint("shop", 1, bytes(32)), "a note\n")
+    assert [one.name for one in (tmp_path / "notes").iterdir()] == ["shop.000000000001.note"]
+    with pytest.raises(SettingsError, match="~nobody-at-all"):
+        project.place("~nobody-at-all/keys")

@@ -38,6 +38,20 @@ def actor(project: Project) -> Actor:
 
 
 @contextlib.contextmanager
+def acting_if_known(project: Project) -> Iterator[None]:
+    """For what is written down whoever acts: without a token that holds, it is the system's user.
+
+    Asks for no permission.
+    """
+    try:
+        found = actor(project)
+    except (AccessError, SettingsError):
+        found = os_actor()
+    with acting_as(found):
+        yield
+
+
+@contextlib.contextmanager
 def acting(project: Project, permission: Permission) -> Iterator[Actor]:
     """What is done meanwhile is theirs, in the ledger too. Raises `AccessError`."""
     from penstock.state.database import open_database

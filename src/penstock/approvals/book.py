@@ -186,7 +186,7 @@ def required(
 
 def pinned_keys(project: Project) -> frozenset[str] | None:
     """As `pinned_in` the file that the settings name."""
-    return pinned_in(project.absolute(project.settings.access.approver_keys))
+    return pinned_in(project.place(project.settings.access.approver_keys))
 
 
 def pinned_in(file: Path) -> frozenset[str] | None:

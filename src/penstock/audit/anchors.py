@@ -58,7 +58,7 @@ def anchor_at(project: Project, place: str) -> Anchor:
             f"{place!r} is no anchor of the ledger",
             hint="write git, git:REMOTE, a folder, or s3://bucket/prefix into [audit] anchors",
         )
-    return FolderAnchor(place, project.absolute(place))
+    return FolderAnchor(place, project.place(place))
 
 
 def anchors_of(project: Project) -> list[Anchor]:

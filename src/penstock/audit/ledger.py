@@ -144,6 +144,14 @@ class Ledger(_Appending):
         with self.engine.connect() as connection:
             return _entries(connection, (action,) if action else (), stream)
 
+    def last(self, stream: str) -> Entry | None:
+        """The newest entry of a stream."""
+        query = select(ledger.c.entry).where(ledger.c.stream == stream)
+        query = query.order_by(ledger.c.position.desc()).limit(1)
+        with self.engine.connect() as connection:
+            data = connection.execute(query).scalar()
+        return form.read(data) if data else None
+
     def entries_of(self, actions: Sequence[str]) -> list[Entry]:
         """The entries of some actions, oldest first."""
         with self.engine.connect() as connection:

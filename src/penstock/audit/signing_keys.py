@@ -30,7 +30,7 @@ class LedgerKeys:
     @classmethod
     def of(cls, project: Project) -> LedgerKeys:
         audit = project.settings.audit
-        return cls(project.absolute(audit.signing_key), project.absolute(audit.public_key))
+        return cls(project.place(audit.signing_key), project.place(audit.public_key))
 
     @classmethod
     def in_new_project(cls, root: Path) -> LedgerKeys:

@@ -37,12 +37,13 @@ def controller(options: argparse.Namespace) -> int:
                 state = found.remembered.state
                 print(f"{state.id}: {state.status}: {found.decision.reason}")
         return 0
+    from penstock.monitoring.webhook import HOOK
     from penstock.rollout.api import Api
 
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with Api(project, engine, options.host, options.port) as api:
+    with Api(project, engine, options.host, options.port, (HOOK,)) as api:
         print(f"controller {one.name}, HTTP at {api.url}", flush=True)
         one.run(ended, options.interval)
     return 0

@@ -129,15 +129,6 @@ def collect(options: argparse.Namespace) -> int:
             delete=options.yes,
             shared=options.shared,
         )
-    if done.deleted and (done.objects or done.remote_objects):
-        recorded(
-            project,
-            "data.collected",
-            "cache",
-            objects=done.objects,
-            bytes=done.bytes,
-            remote_objects=done.remote_objects,
-        )
     if options.json:
         print_json(asdict(done))
         return 0

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from penstock.cli.opening import project_of
@@ -55,6 +56,7 @@ def doctor(options: argparse.Namespace) -> int:
             _state,
             _port,
             _aliases,
+            _monitoring,
         )
         findings += [_guarded(look, project) for look in looks]
     healthy = all(finding.ok for finding in findings)
@@ -157,3 +159,18 @@ def _aliases(project: Project) -> Finding:
     wrong = strays(project, engine)
     seen = "; ".join(map(str, wrong)) or f"as the ledger says: champion {champion_label(engine)}"
     return Finding("aliases", not wrong, seen, "penstock models promote --mend")
+
+
+def _monitoring(project: Project) -> Finding:
+    """Whether somebody looks at what is served, and people can be told."""
+    from penstock.monitoring.alerts.sources import watchdog
+    from penstock.state import outbox
+    from penstock.state.database import open_database
+
+    engine = open_database(project)
+    dog, waiting = watchdog(project, engine, datetime.now(UTC)), outbox.waiting(engine)
+    queued = [f"{one.messages} messages wait for {one.channel}: {one.error}" for one in waiting]
+    looks = dog.reason if dog else "nothing is served"
+    silent = dog is not None and dog.verdict == "found"
+    remedy = "penstock monitor all" if silent else "penstock alerts check"
+    return Finding("monitoring", not silent and not waiting, "; ".join([looks, *queued]), remedy)

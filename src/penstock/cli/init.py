@@ -7,18 +7,32 @@ import re
 import shutil
 from pathlib import Path
 
+from penstock.cli.deploying import write_deployment
+from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
 from penstock.errors import UsageError
+from penstock.project import open_project
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+CONTINUOUS = TEMPLATES / "continuous"  # pipelines for GitHub and GitLab, the same of every project
 PLACEHOLDER = "NAME"
 # What a project makes while it runs is never part of a template.
 MADE = shutil.ignore_patterns(
-    ".penstock", ".dvc", ".git", "__pycache__", "data", "*.pyc", "models.pub", "ledger.pub"
+    ".penstock",
+    ".dvc",
+    ".git",
+    ".ruff_cache",
+    "__pycache__",
+    "data",
+    "*.pyc",
+    "models.pub",
+    "ledger.pub",
 )
 
 
 def init(options: argparse.Namespace) -> int:
+    if options.name is None:
+        return _deploy_here(options)
     from penstock.audit.signing_keys import LedgerKeys, origin_of
     from penstock.registry.model_keys import KeyFiles
 
@@ -26,10 +40,13 @@ def init(options: argparse.Namespace) -> int:
     _require_new(target)
     template = TEMPLATES / options.template
     shutil.copytree(template.resolve(), target, ignore=MADE, dirs_exist_ok=True)
+    shutil.copytree(CONTINUOUS, target, dirs_exist_ok=True)
     if options.template == "blank":
         _fill_in(target)
     LedgerKeys.in_new_project(target).new(origin_of(target.name))
     KeyFiles.in_new_project(target).new()
+    if options.deploy:
+        write_deployment(open_project(target, options.environment))
     made = [path.relative_to(target) for path in target.rglob("*") if path.is_file()]
     files = sorted(path.as_posix() for path in made if path.parts[0] != ".penstock")
     if options.json:
@@ -39,6 +56,21 @@ def init(options: argparse.Namespace) -> int:
     for file in files:
         print(f"  {file}")
     print(f"next: penstock run --project {options.name}")
+    return 0
+
+
+def _deploy_here(options: argparse.Namespace) -> int:
+    if not options.deploy:
+        raise UsageError("no name is given", hint="penstock init NAME, or penstock init --deploy")
+    project = project_of(options)
+    files = write_deployment(project)
+    if options.json:
+        print_json({"project": str(project.root), "files": files})
+        return 0
+    print(f"made in {project.root}, for {project.environment}:")
+    for file in files:
+        print(f"  {file}")
+    print("next: docs/services.md, or sudo cp deploy/systemd/* /etc/systemd/system/")
     return 0
 
 

@@ -138,16 +138,16 @@ def _told(options: argparse.Namespace, project: Project, found: Found, entry: En
 
 def _alarm(project: Project, found: Found, target: str, entry: Entry) -> None:
     """People hear of it at once, by every channel that they set."""
-    from penstock.notifications.delivery import deliver
+    from penstock.notifications.outbox import tell
 
-    deliver(
+    tell(
+        project,
         f"[{target}] the glass was broken for {found.label}",
         f"Model: {found.label}, digest {found.digest[:12]}\n"
         f"By: {entry.actor}, entry {entry.sequence} of the ledger\n"
         f"Why: {entry.reason}\n"
         f"To do: look at it, then penstock models review {found.label} --reason '…'",
-        project.settings.notify,
-        project.folder / "notices.log",
+        key=f"entry/{entry.id}",
         failure=True,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, print_json, table
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def waive(options: argparse.Namespace) -> int:
 def key(options: argparse.Namespace) -> int:
     from penstock.registry.model_keys import KeyFiles
 
-    files = KeyFiles.of(project_of(options))
+    project = project_of(options)
+    files = KeyFiles.of(project)
     if options.new:
         files.new()
+        recorded(project, "model.key_made", files.signing_key().public.fingerprint)
     signs = files.signing_key().public.fingerprint if files.private.is_file() else ""
     trusted = [one.fingerprint for one in files.trusted()] if files.public.is_file() else []
     if options.json:

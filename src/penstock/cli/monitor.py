@@ -35,6 +35,18 @@ def predictions(options: argparse.Namespace) -> int:
     return look_at(["predictions"], options)
 
 
+def performance(options: argparse.Namespace) -> int:
+    return look_at(["performance"], options)
+
+
+def skew(options: argparse.Namespace) -> int:
+    return look_at(["skew"], options)
+
+
+def freshness(options: argparse.Namespace) -> int:
+    return look_at(["freshness"], options)
+
+
 def all_kinds(options: argparse.Namespace) -> int:
     from penstock.monitoring.looking import KINDS
 
@@ -74,6 +86,7 @@ def look_of(options: argparse.Namespace) -> Look:
         window=window,
         now=now,
         regular=not (options.rows or options.since or options.until),
+        by=getattr(options, "by", None) or "",
     )
 
 

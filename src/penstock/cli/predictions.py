@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,22 @@ from penstock.project import STAGING, Project
 from penstock.setting_types import in_utc, parse_duration
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
     from penstock.serving.prediction_log.reading import Selection
 
 TIMES = ("parse", "features", "queue", "model", "total")
 
 
 def list_predictions(options: argparse.Namespace) -> int:
-    from penstock.serving.prediction_log.reading import predictions, records
+    from penstock.serving.prediction_log.reading import answer, records
 
     endpoint, selection = _selection(options)
     folder = project_of(options).endpoint(endpoint) / "predictions"
-    latest = predictions([folder], selection).order("arrived_at DESC, prediction_id, row_index")
-    found = records(latest.limit(options.limit))
+    latest = "arrived_at DESC, prediction_id, row_index"
+    found = answer(
+        [folder], selection, lambda rows: records(rows.order(latest).limit(options.limit))
+    )
     if options.json:
         print_json(found)
     elif not found:
@@ -68,11 +73,10 @@ def rows_of_prediction(project: Project, name: str, endpoint: str | None) -> lis
 
     Raises `UsageError` where none is logged.
     """
-    from penstock.serving.prediction_log.reading import Selection, predictions, records
+    from penstock.serving.prediction_log.finding import rows_of
 
     names = [endpoint] if endpoint else project.endpoints
-    folders = [project.endpoint(one) / "predictions" for one in names]
-    found = records(predictions(folders, Selection(prediction_id=name)).order("row_index"))
+    found = rows_of([project.endpoint(one) / "predictions" for one in names], name)
     if not found:
         raise UsageError(
             f"no prediction {name!r} is logged" + (f" at {', '.join(names)}" if names else ""),
@@ -83,7 +87,7 @@ def rows_of_prediction(project: Project, name: str, endpoint: str | None) -> lis
 
 def export_predictions(options: argparse.Namespace) -> int:
     from penstock.digests import written_whole
-    from penstock.serving.prediction_log.reading import predictions
+    from penstock.serving.prediction_log.reading import answer
 
     target = Path(options.output)
     if target.suffix not in (".parquet", ".csv"):
@@ -92,18 +96,22 @@ def export_predictions(options: argparse.Namespace) -> int:
         )
     endpoint, selection = _selection(options)
     folder = project_of(options).endpoint(endpoint) / "predictions"
-    rows = predictions([folder], selection).order("arrived_at, prediction_id, row_index")
     with written_whole(target) as part:
-        if target.suffix == ".csv":
-            rows.write_csv(str(part))
-        else:
-            rows.write_parquet(str(part), compression="zstd")
+        answer([folder], selection, partial(_write, part, target.suffix))
     count = _count(target)
     if options.json:
         print_json({"endpoint": endpoint, "rows": count, "path": str(target)})
     else:
         print(f"{count:,} rows of {endpoint} → {target}")
     return 0
+
+
+def _write(part: Path, suffix: str, found: DuckDBPyRelation) -> None:
+    rows = found.order("arrived_at, prediction_id, row_index")
+    if suffix == ".csv":
+        rows.write_csv(str(part))
+    else:
+        rows.write_parquet(str(part), compression="zstd")
 
 
 def _selection(options: argparse.Namespace) -> tuple[str, Selection]:

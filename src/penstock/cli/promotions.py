@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
 from penstock.cli.progress import progress_of
+from penstock.cli.recording import recorded
 from penstock.errors import UsageError
 from penstock.project import PRODUCTION, Project
 
@@ -144,6 +145,8 @@ def _mend(project: Project, engine: Engine, options: argparse.Namespace) -> int:
     from penstock.registry.aliases import follow_the_ledger
 
     mended = follow_the_ledger(project, engine)
+    for one in mended:
+        recorded(project, "model.alias_mended", one.ledger, alias=one.alias, was=one.registry)
     if options.json:
         print_json([asdict(one) for one in mended])
     else:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json, seconds, table
 from penstock.cli.sentences import sentence
 from penstock.errors import UsageError
+
+if TYPE_CHECKING:
+    from penstock.state.runs import RunRow
+
+SHOWN = 60  # characters of a text in a table
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -28,12 +34,22 @@ def list_runs(options: argparse.Namespace) -> int:
                 run.orchestrator,
                 run.environment,
                 moment(run.started_at),
-                run.error["message"][:60] if run.error else "",
+                shortened(why_of(run)),
+                shortened(run.error["message"]) if run.error else "",
             )
             for run in found
         ]
-        print(table(("run", "status", "by", "environment", "started", "error"), rows))
+        print(table(("run", "status", "by", "environment", "started", "because of", "error"), rows))
     return 0
+
+
+def why_of(run: RunRow) -> str:
+    """What started a run; empty where somebody typed it, and said no more."""
+    return ": ".join(filter(None, (run.trigger, run.reason)))
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def show_run(options: argparse.Namespace) -> int:
@@ -54,6 +70,8 @@ def show_run(options: argparse.Namespace) -> int:
         print_json(asdict(run))
         return 0
     print(f"run {run.id}: {run.status}, {run.orchestrator}, {run.environment}")
+    if because := why_of(run):
+        print(f"because of {because}")
     print(f"started {moment(run.started_at)}, ended {moment(run.finished_at) or '–'}")
     width = max((len(step.step) for step in run.steps), default=0)
     for step in run.steps:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from penstock.cli.models import tell_strays
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
+from penstock.errors import ResourceError
 from penstock.project import PRODUCTION, STAGING, Project
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from penstock.registry.aliases import Stray
 
 
 def status(options: argparse.Namespace) -> int:
     project = project_of(options)
     found = _collect(project)
     if options.json:
-        print_json(found)
+        print_json(found | {"strays": [asdict(one) for one in found["strays"]]})
         return 0
     print(f"project   {found['project']} ({found['environment']}), {project.root}")
     print(f"last run  {_run_line(found['last_run'])}")
@@ -23,6 +32,10 @@ def status(options: argparse.Namespace) -> int:
     serves = f"{staging['url']} serves {staging['model']}" if staging["live"] else staging["state"]
     print(f"staging   {serves}{'; ' + staging['error'] if staging['error'] else ''}")
     print(f"champion  {found['champion']}")
+    tell_strays(found["strays"])
+    for name in found["alerts"]:
+        print(f"alert     {name}")
+    print(f"services  {_services_line(found['services'])}")
     for broken in found["broken_glass"]:
         print(f"to review {broken}: penstock models review {broken} --reason '…'")
     print(f"next      {found['next']}")
@@ -32,6 +45,7 @@ def status(options: argparse.Namespace) -> int:
 def _collect(project: Project) -> dict[str, Any]:
     from penstock.approvals.book import pinned_keys, read_book
     from penstock.registry.champions import champion_label
+    from penstock.services.standing import Office, plain
     from penstock.serving.endpoint import place_of, table_of
     from penstock.serving.endpoint import status as endpoint_status
     from penstock.state import rollouts
@@ -63,10 +77,36 @@ def _collect(project: Project) -> dict[str, Any]:
             "error": endpoint.error,
         },
         "champion": champion,
+        "strays": _strays(project, database),
         "rollouts": going_on,
+        "alerts": _alerts(project, database, now),
+        "services": plain(Office(project).standing()),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
         "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
     }
+
+
+def _strays(project: Project, database: Engine) -> list[Stray]:
+    """None where the registry cannot be asked: `penstock doctor` says why."""
+    from penstock.registry.aliases import strays
+
+    with contextlib.suppress(ResourceError):
+        return strays(project, database)
+    return []
+
+
+def _alerts(project: Project, database: Engine, now: datetime) -> list[str]:
+    """What fires, the watchdog first: it barks also where nobody checks the rules."""
+    from penstock.monitoring.alerts import memory
+    from penstock.monitoring.alerts.sources import watchdog
+
+    dog = watchdog(project, database, now)
+    found = [dog.reason] if dog and dog.verdict == "found" else []
+    return found + sorted(
+        one.name
+        for one in memory.read(database).values()
+        if one.status == "firing" and one.last.metric != "monitoring.silent"
+    )
 
 
 def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:
@@ -85,6 +125,19 @@ def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: l
     if model != champion:
         return f"penstock models approve {model} --for production --meaning '…'"
     return "nothing waits"
+
+
+def _services_line(standing: dict[str, Any]) -> str:
+    """running: controller, scheduler; failed: mlflow; next run 2026-11-02 02:00:00 UTC"""
+    if not standing["pid"]:
+        return "not up"
+    states: dict[str, list[str]] = {}
+    for one in standing["services"]:
+        states.setdefault(one["state"], []).append(one["name"])
+    told = [f"{state}: {', '.join(names)}" for state, names in states.items()]
+    if standing["next_run"]:
+        told.append(f"next run {moment(datetime.fromisoformat(standing['next_run']))}")
+    return "; ".join(told)
 
 
 def _run_line(run: dict[str, Any] | None) -> str:

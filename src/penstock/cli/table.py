@@ -28,12 +28,23 @@ COMMANDS: tuple[Command, ...] = (
         "Make a new project folder that runs at once",
         "penstock.cli.init:init",
         (
-            Option("name", metavar="NAME", help="the folder to make; its last part is the name"),
+            Option(
+                "name",
+                metavar="NAME",
+                nargs="?",
+                help="the folder to make; its last part is the name",
+            ),
             Option(
                 "--template",
                 choices=("churn", "blank"),
                 default="churn",
                 help="churn: a whole example; blank: the smallest project (default: churn)",
+            ),
+            Option(
+                "--deploy",
+                action="store_true",
+                help="also deploy/: systemd units, a Compose file; without NAME: of the project "
+                "that is here",
             ),
         ),
         permission=Permission.READ,
@@ -49,6 +60,12 @@ COMMANDS: tuple[Command, ...] = (
                 "--as-of",
                 metavar="TIME",
                 help="the moment the run is about, ISO 8601 (default: now)",
+            ),
+            Option("--reason", metavar="TEXT", default="", help="kept with the run and its model"),
+            Option(
+                "--trigger",
+                metavar="ENTRY|schedule",
+                help="carry out what this entry of the ledger orders, or a slot of the schedule",
             ),
         ),
         "Exit status 1 means that a gate or a step failed.",

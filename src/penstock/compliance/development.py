@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from penstock.compliance.document import Block, Missing, Section, Table
 from penstock.compliance.evidence import entry_name
-from penstock.compliance.facts import Facts
+from penstock.compliance.facts import LINEAGE, Facts
 from penstock.compliance.wording import (
     RUN,
     allowed,
@@ -21,6 +21,7 @@ from penstock.compliance.wording import (
     story,
     told,
 )
+from penstock.lineage.graph import Kind
 from penstock.records import (
     DataReport,
     DatasetVersion,
@@ -63,6 +64,7 @@ def _steps(facts: Facts) -> Section:
         "Methods and steps of the development",
         told(facts, "Built by", _built_by(facts), "provenance.json"),
         _materials(facts),
+        _lineage(facts),
         asked(facts, "third_party"),
     )
 
@@ -189,6 +191,19 @@ def _materials(facts: Facts) -> Block:
         return Missing("What it was built from", RUN)
     heads = ("material", "kind", "digest")
     return Table(heads, rows, "What it was built from", facts.rests_on("provenance.json"))
+
+
+def _lineage(facts: Facts) -> Block:
+    """Every fact upstream of the model's files: what it was made from, and what that was."""
+    order, caption = get_args(Kind), "What it rests on, by lineage"
+    nodes = [node for node in facts.lineage.nodes.values() if node.key != facts.digest]
+    rows = tuple(
+        (node.kind, node.label if node.label != node.key else "", node.key)
+        for node in sorted(nodes, key=lambda one: (order.index(one.kind), one.label, one.key))
+    )
+    if not rows:
+        return Missing(caption, RUN)
+    return Table(("fact", "", "digest or id"), rows, caption, facts.rests_on(LINEAGE))
 
 
 def parameters(facts: Facts, trained: TrainedModel | None) -> Block:

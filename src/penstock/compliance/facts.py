@@ -11,9 +11,11 @@ from penstock.approvals.decision import Decision
 from penstock.audit.entries import Entry
 from penstock.compliance.evidence import Evidence, Material
 from penstock.compliance.owned import Answer
+from penstock.lineage.graph import Graph
 from penstock.records import Record
 from penstock.releases.manifest import Manifest
 
+LINEAGE = "lineage.json"
 ISSUED = "compliance.issued"  # names every file that documents rest on, by its digest
 
 Kind = TypeVar("Kind", bound=Record)
@@ -86,6 +88,7 @@ class Facts:
     release: Manifest | None
     provenance: Mapping[str, Any]  # the in-toto statement
     bom: Mapping[str, Any]
+    lineage: Graph  # upwards from the model's files
     looked: tuple[Looked, ...]
     settings: Mapping[str, Any]  # as they are now, without secrets
     rollouts: tuple[RolloutFact, ...]

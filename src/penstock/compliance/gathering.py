@@ -23,6 +23,7 @@ from penstock.compliance import owned
 from penstock.compliance.evidence import Material, entry_name
 from penstock.compliance.facts import (
     ISSUED,
+    LINEAGE,
     Facts,
     Known,
     Looked,
@@ -33,6 +34,8 @@ from penstock.compliance.facts import (
 )
 from penstock.compliance.owned import Answer
 from penstock.errors import PenstockError
+from penstock.lineage.graph import Graph
+from penstock.lineage.store import upstream
 from penstock.project import PRODUCTION, Project
 from penstock.records import IntegrationReport, Record, from_json, plain, to_json
 from penstock.registry.attestations import bring
@@ -61,6 +64,7 @@ FILES = {  # in a bundle -> what it is
     BOM: "bill of materials of the model (CycloneDX 1.6)",
     SIGNATURE: "signature over the model's files (OpenSSF model-signing)",
     "models.pub": "the public keys that verify model.sig and provenance.json",
+    LINEAGE: "all facts that the model rests on, and the edges between them",
     "verification.json": "what verifying the model found",
     "settings.json": "the settings of the project, without secrets",
     owned.FILE: "the fields that persons answer for",
@@ -84,6 +88,7 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
     records = _records(engine, run, found)
     made = of_version(engine, found.label, found.digest)
     release = made.manifest if made else None
+    rests = upstream(engine, found.digest)
     looked = _looked(project, engine, found)
     attested = _attested(project, found)
     fields = _owned_file(project)
@@ -92,6 +97,7 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
         **{RECORDS[kind]: _pretty(to_json(one)) for kind, one in records.items()},
         **({"release.json": release.content} if release else {}),
         **attested,
+        **({LINEAGE: _pretty(_as_graph(rests))} if rests.edges else {}),
         "verification.json": _pretty([one.__dict__ for one in looked]),
         "settings.json": _pretty(settings),
         **({owned.FILE: fields} if fields else {}),
@@ -111,6 +117,7 @@ def gather(project: Project, engine: Engine, found: Found) -> Facts:
         release=release,
         provenance=_statement(project, attested),
         bom=json.loads(attested[BOM]) if BOM in attested else {},
+        lineage=rests,
         looked=looked,
         settings=settings,
         rollouts=rollouts,
@@ -194,6 +201,14 @@ def _as_fact(run: RunRow | None) -> Run | None:
         return None
     steps = tuple(Span(step.step, step.status, step.seconds) for step in run.steps)
     return Run(run.id, run.environment, run.started_at, run.finished_at, steps)
+
+
+def _as_graph(graph: Graph) -> dict[str, Any]:
+    nodes = sorted(graph.nodes.values())
+    return {
+        "nodes": [node._asdict() for node in nodes],
+        "edges": [edge._asdict() for edge in sorted(graph.edges)],
+    }
 
 
 def _looked(project: Project, engine: Engine, found: Found) -> tuple[Looked, ...]:

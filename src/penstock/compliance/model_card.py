@@ -20,6 +20,7 @@ from penstock.compliance.facts import Facts
 from penstock.compliance.wording import (
     allowed,
     asked,
+    because,
     checks,
     columns,
     evidence_of,
@@ -43,6 +44,7 @@ def model_card(facts: Facts) -> Document:
             "Model",
             told(facts, "Kind", trained.flavor if trained else "", MODEL),
             parameters(facts, trained),
+            because(facts),
         ),
         Section.of(
             "", "Intended use", asked(facts, "intended_purpose"), asked(facts, "limitations")

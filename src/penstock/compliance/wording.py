@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -50,10 +51,17 @@ def told(
     return Statement(label, text, rests) if text and rests else Missing(label, todo)
 
 
-def checks(facts: Facts, report: GateReport | None, caption: str, file: str) -> Block:
+def because(facts: Facts) -> Statement | None:
+    """What started the run that made it; None where a person typed it, and said no more."""
+    for entry in facts.entries("model.registered"):
+        started = (entry.details.get("trigger", ""), entry.details.get("because", ""))
+        if text := ": ".join(filter(None, map(str, started))):
+            return Statement("Made because of", text, (entry_name(entry),))
+    return None
+
+
+def table_of_checks(report: GateReport, caption: str = "") -> Table:
     """What a gate asked, with limits, what was seen and, where there is one, its interval."""
-    if report is None:
-        return Missing(caption, RUN)
     intervals = any(check.interval for check in report.checks)
     heads = ("check", "limit", "observed", *(("95 % interval",) if intervals else ()), "passed")
     rows = tuple(
@@ -66,7 +74,14 @@ def checks(facts: Facts, report: GateReport | None, caption: str, file: str) -> 
         )
         for check in report.checks
     )
-    return Table(heads, rows, caption, facts.rests_on(file))
+    return Table(heads, rows, caption)
+
+
+def checks(facts: Facts, report: GateReport | None, caption: str, file: str) -> Block:
+    """The same, resting on a file of the evidence."""
+    if report is None:
+        return Missing(caption, RUN)
+    return replace(table_of_checks(report, caption), evidence=facts.rests_on(file))
 
 
 def interval(check: Check) -> str:

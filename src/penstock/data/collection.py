@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.audit.announced import announced
 from penstock.data.failures import translated
 from penstock.data.objects import Progress, tree_of
 from penstock.data.repository import Remote, open_repository, remote_named, repository_folder
@@ -17,6 +18,7 @@ from penstock.project import Project
 from penstock.registry.versions import versions as model_versions
 from penstock.state.datasets import dataset_uses
 
+COLLECTING, COLLECTED = "data.collecting", "data.collected"
 DATASET_TAG = "penstock.digest.dataset_dvc_md5"
 
 
@@ -46,8 +48,9 @@ def collect(
     """Deletes the objects of the cache, and with `cloud` of the remote, that are used by nothing.
 
     Used are: the workspace's notes, every commit, every registered model's dataset, and the
-    datasets of the latest `runs`. Raises `ProjectError` for a cache outside of the repository,
-    which others may share, unless told that it is not `shared` with anybody who would miss it.
+    datasets of the latest `runs`. The ledger is told before and after. Raises `ProjectError` for a
+    cache outside of the repository, which others may share, unless told that it is not `shared`
+    with anybody who would miss it.
     """
     with open_repository(project.root) as repo:
         cache = repo.cache.local
@@ -59,11 +62,19 @@ def collect(
         size = sum(place.stat().st_size for place in unused)
         target = remote_named(repo, remote, project) if cloud else None
         beyond = _unused_there(repo, target, used, progress) if target else []
-        if delete:
+        url = target.url if target else ""
+        found = Collected(len(unused), size, len(used), url, len(beyond), delete)
+        if delete and (unused or beyond):
             progress(f"deleting {len(unused) + len(beyond):,} objects")
-            _delete(repo, unused, target, beyond)
-    url = target.url if target else ""
-    return Collected(len(unused), size, len(used), url, len(beyond), delete)
+            with announced(database, COLLECTING, COLLECTED, "cache", _told(found)):
+                _delete(repo, unused, target, beyond)
+    return found
+
+
+def _told(found: Collected) -> dict[str, Any]:
+    counts = {"objects": found.objects, "bytes": found.bytes}
+    beyond = {"remote": found.remote, "remote_objects": found.remote_objects}
+    return counts | (beyond if found.remote else {})
 
 
 def _datasets(project: Project, database: Engine, runs: int) -> Iterable[str]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from penstock.data.repository import remote_setting
+from penstock.data.sampling import sampled
 from penstock.data.versions import track
 from penstock.frames.checks import event_bounds, require_rows, require_unique
 from penstock.frames.convert import as_table, columns_of, write_parquet
@@ -20,6 +21,7 @@ def version_dataset(
     settings = project.settings.data
     table = as_table(value, source)
     require_rows(table, source)
+    table = sampled(table, settings.sample, settings.sample_by)
     first, last = event_bounds(table, settings.event_time, as_of, settings.future_tolerance)
     require_unique(table, settings.key)
     path = project.root / "data" / f"{settings.name}.parquet"

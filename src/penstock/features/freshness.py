@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +36,8 @@ class Freshness:
     state: State
     owner: str = ""
     reason: str = ""  # why it is unreadable
+    ahead: int = 0  # events that have not happened yet: some clock is wrong
+    farthest: timedelta | None = None  # how far the last of them lies ahead
 
     @property
     def late(self) -> bool:
@@ -58,12 +60,12 @@ def freshness(entries: Mapping[str, Entry], root: Path, now: datetime) -> list[F
 
 
 def _of(name: str, entry: Entry, root: Path, now: datetime) -> Freshness:
-    view, newest, reason = entry.definition, None, ""
+    view, seen, reason = entry.definition, Seen(), ""
     try:
-        newest = newest_event(entry, root, now)
+        seen = events_seen(entry, root, now)
     except PenstockError as error:
         reason = error.message
-    until = entry.materialised_until
+    until, newest = entry.materialised_until, seen.newest
     return Freshness(
         view=name,
         newest=newest,
@@ -73,17 +75,27 @@ def _of(name: str, entry: Entry, root: Path, now: datetime) -> Freshness:
         state="unreadable" if reason else judge(newest, view.expected_freshness, now),
         owner=view.owner,
         reason=reason,
+        ahead=seen.ahead,
+        farthest=seen.last - now if seen.last and seen.ahead else None,
     )
 
 
-def newest_event(entry: Entry, root: Path, now: datetime) -> datetime | None:
-    """The time of the newest event that had happened by now, UTC; none where there is no row.
+class Seen(NamedTuple):
+    """Of the events of a view, in UTC."""
+
+    newest: datetime | None = None  # that has happened by now
+    last: datetime | None = None  # of all
+    ahead: int = 0  # that have not happened yet
+
+
+def events_seen(entry: Entry, root: Path, now: datetime) -> Seen:
+    """The newest events of a view, by their own time.
 
     Raises a `PenstockError` when the source, or what a transformation makes of it, is unreadable.
     """
     source = entry.definition.source
     facts = facts_of(entry.definition, root)
-    newest: datetime | None = None
+    seen = Seen()
     for batch in facts.batches((source.timestamp,)):
         times = batch[source.timestamp]
         if not pa.types.is_timestamp(times.type):
@@ -93,8 +105,18 @@ def newest_event(entry: Entry, root: Path, now: datetime) -> datetime | None:
             )
         times = pc.cast(times, pa.timestamp("us", times.type.tz), safe=False)
         limit = pa.scalar(now, pa.timestamp("us", "UTC")).cast(times.type)
-        moment = pc.max(times.filter(pc.less_equal(times, limit))).as_py()
-        if moment is not None:
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-            newest = max(newest or moment, moment)
-    return newest.astimezone(UTC) if newest else None
+        happened = pc.less_equal(times, limit)
+        seen = Seen(
+            _later(seen.newest, pc.max(times.filter(happened)).as_py()),
+            _later(seen.last, pc.max(times).as_py()),
+            seen.ahead + (pc.sum(pc.invert(happened)).as_py() or 0),
+        )
+    return seen
+
+
+def _later(known: datetime | None, moment: datetime | None) -> datetime | None:
+    """In UTC, which a moment without a zone is in."""
+    if moment is None:
+        return known
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(known or moment, moment)

@@ -15,7 +15,7 @@ from penstock.errors import ServingError
 from penstock.gates.load_test import LoadResult
 from penstock.gates.thresholds import judge
 from penstock.records import Check, IntegrationReport
-from penstock.settings import Rule
+from penstock.setting_types import Rule
 
 TIMEOUT = 30.0  # seconds, of one request
 

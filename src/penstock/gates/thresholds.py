@@ -7,9 +7,12 @@ import operator
 from collections.abc import Mapping
 
 from penstock.records import Check
-from penstock.settings import ChampionSettings, Rule
+from penstock.setting_types import Rule
+from penstock.settings import ChampionSettings
 from penstock.stats.bootstrap import Interval
 
+# Checks against the champion: of every model, and of one that a trigger made.
+CHAMPION, BETTER = "champion", "better than the champion"
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -38,6 +41,30 @@ def judge(name: str, metrics: Mapping[str, float], rule: Rule) -> Check:
     )
 
 
+def judge_better(
+    difference: Interval, champion: str, metric: str, by: float, *, smaller_is_better: bool
+) -> Check:
+    """A model that nobody asked for must gain more than `by`; else the champion may as well stay.
+
+    `difference` is challenger − champion in the metric; `judge_champion` says what is sure of it.
+    """
+    gain = -difference.estimate if smaller_is_better else difference.estimate
+    passed = bool(gain > by)  # NaN compares false
+    more = f" by more than {by:g}" if by else ""
+    reason = (
+        f"{metric} is {gain:.4f} better than that of {champion}"
+        if passed
+        else f"the retrained model is no better{more} than {champion}, which stays"
+    )
+    return Check(
+        name=BETTER,
+        passed=passed,
+        observed=f"{difference.estimate:+.4f}",
+        expected=f"better than {champion}{more} in {metric}",
+        reason=reason,
+    )
+
+
 def judge_champion(
     difference: Interval, champion: str, settings: ChampionSettings, *, smaller_is_better: bool
 ) -> Check:
@@ -60,7 +87,7 @@ def judge_champion(
             f"({settings.confidence:.0%} interval, {difference.resamples} resamples)"
         )
     return Check(
-        name="champion",
+        name=CHAMPION,
         passed=bool(worst >= -settings.margin),  # NaN compares false: it does not pass
         observed=f"{difference.estimate:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
         expected=expected,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.lineage.graph import JUDGES, MADE_BY, MADE_FROM, Edge, Graph, Kind, Node
 from penstock.records import (
@@ -44,6 +44,11 @@ def edges_of(record: Record, inputs: Mapping[str, str], run_id: str) -> Graph:
         [made, *(node for _, node in parents)],
         [Edge(made.key, node.key, relation) for relation, node in parents],
     )
+
+
+def facts_among(records: Iterable[Record], inputs: Mapping[str, str]) -> list[Node]:
+    """The facts that a step takes, whether anything comes of it or not."""
+    return [*filter(None, map(_node, records)), *_inputs(inputs)]
 
 
 def _node(record: Record) -> Node | None:

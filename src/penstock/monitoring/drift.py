@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from penstock.monitoring.quality import too_few
 from penstock.monitoring.report import Measure, Verdict
 from penstock.monitoring_settings import MonitoringSettings
-from penstock.profiles.profile import Column
+from penstock.profiles.profile import Column, thinned
 from penstock.stats.binned_samples import kolmogorov_smirnov, wasserstein
 from penstock.stats.categories import chi_square, drawn_together, moved_share
 from penstock.stats.lift import Undefined
@@ -30,36 +31,28 @@ class Distance:
     test: str
 
 
-def distance_of(reference: Column, window: Column) -> Distance | Undefined:
-    """Numbers by Kolmogorov-Smirnov and Wasserstein, categories by χ² and PSI. Nulls are apart."""
+def distance_of(
+    reference: Column, window: Column, independent: float = 1.0
+) -> Distance | Undefined:
+    """Numbers by Kolmogorov-Smirnov and Wasserstein, categories by χ² and PSI. Nulls are apart.
+
+    `independent` is the share of the window's rows that the p-value may count.
+    """
     if reference.numbers and window.numbers:
-        before, now = reference.numbers.counts, window.numbers.counts
-        tested = kolmogorov_smirnov(before, now)
-        if isinstance(tested, Undefined):
-            return tested
-        effects = {"moved": tested.statistic}
-        far = wasserstein(reference.numbers.edges, before, now)
-        if far is not None:
-            effects["distance"] = far
-        return Distance(tested.p, effects, "Kolmogorov-Smirnov")
+        return _numbers_apart(reference, window, independent)
     if reference.words and window.words:
-        known, there = _categories(reference, window)
-        pooled = drawn_together(known, there)
-        tested = chi_square(*pooled)
-        if isinstance(tested, Undefined):
-            return tested
-        stability = population_stability(*pooled, confidence=0.95)
-        assert stability is not None, "both samples have rows"
-        effects = {"psi": stability.estimate, "moved": moved_share(*pooled)}
-        return Distance(tested.p, effects, "chi-square")
+        return _words_apart(reference, window, independent)
     return Undefined(f"a column of {reference.type} is not compared")
 
 
 def drift_of(
-    reference: Sequence[Column], window: Mapping[str, Column], settings: MonitoringSettings
+    reference: Sequence[Column],
+    window: Mapping[str, Column],
+    settings: MonitoringSettings,
+    independent: float = 1.0,
 ) -> tuple[Measure, ...]:
     """One measure a column, in the order of the reference; p-values are adjusted over all."""
-    found = {one.name: _compared(one, window[one.name], settings) for one in reference}
+    found = {one.name: _compared(one, window[one.name], settings, independent) for one in reference}
     distances = {name: far for name, far in found.items() if isinstance(far, Distance)}
     adjusted = benjamini_hochberg({name: far.p for name, far in distances.items()})
     measures = []
@@ -101,13 +94,41 @@ def drifted_share(measures: Sequence[Measure], settings: MonitoringSettings) -> 
 
 
 def _compared(
-    reference: Column, window: Column, settings: MonitoringSettings
+    reference: Column, window: Column, settings: MonitoringSettings, independent: float
 ) -> Distance | Undefined:
     if not reference.filled:
         return Undefined("all null in the reference: there is nothing to compare with")
-    if window.filled < settings.min_rows:
-        return Undefined(f"{window.filled:,} values; {settings.min_rows:,} are needed")
-    return distance_of(reference, window)
+    count = int(window.filled * independent)
+    if count < settings.min_rows:
+        return Undefined(too_few(window.filled, count, settings.min_rows))
+    return distance_of(reference, window, independent)
+
+
+def _numbers_apart(reference: Column, window: Column, independent: float) -> Distance | Undefined:
+    before, now = reference.numbers, window.numbers
+    fewer = thinned(window, independent).numbers
+    assert before is not None
+    assert now is not None
+    assert fewer is not None
+    tested = kolmogorov_smirnov(before.counts, fewer.counts)
+    if isinstance(tested, Undefined):
+        return tested
+    effects = {"moved": tested.statistic}
+    far = wasserstein(before.edges, before.counts, now.counts)
+    if far is not None:
+        effects["distance"] = far
+    return Distance(tested.p, effects, "Kolmogorov-Smirnov")
+
+
+def _words_apart(reference: Column, window: Column, independent: float) -> Distance | Undefined:
+    pooled = drawn_together(*_categories(reference, thinned(window, independent)))
+    tested = chi_square(*pooled)
+    if isinstance(tested, Undefined):
+        return tested
+    stability = population_stability(*pooled, confidence=0.95)
+    assert stability is not None, "both samples have rows"
+    effects = {"psi": stability.estimate, "moved": moved_share(*pooled)}
+    return Distance(tested.p, effects, "chi-square")
 
 
 def _measure(

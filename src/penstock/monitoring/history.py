@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from penstock.monitoring.report import Measure, Report, Verdict
+from penstock.state import monitor_reports
 from penstock.state.monitor_reports import Kept, forget, read, write
 
 HERE = "in_window"  # of a measure's details: whether this window alone shows it
@@ -43,6 +44,11 @@ def keep(engine: Engine, report: Report, forget_before: datetime) -> None:
         ),
     )
     forget(engine, forget_before)
+
+
+def latest(engine: Engine) -> list[Report]:
+    """The last look of each kind at each version, the newest last."""
+    return [report_from(one.document) for one in monitor_reports.latest(engine)]
 
 
 def earlier(engine: Engine, kind: str, model: str, endpoint: str, since: datetime) -> list[Report]:

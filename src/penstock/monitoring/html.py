@@ -41,7 +41,8 @@ h2 { font-size: 1.2rem; margin: 2.8rem 0 .2rem; padding-top: 1rem;
      border-top: 2px solid var(--ink); text-transform: capitalize; }
 .lead { color: var(--quiet); margin: 0 0 1rem; }
 .badge { display: inline-block; border-radius: 1rem; padding: .05rem .6rem; font-size: .78rem;
-         font-weight: 600; color: var(--paper); background: var(--fine); white-space: nowrap; }
+         font-weight: 600; color: var(--paper); background: var(--fine); white-space: nowrap;
+         text-transform: none; vertical-align: 2px; }
 .badge.found { background: var(--found); } .badge.error { background: var(--error); }
 .badge.insufficient { background: var(--insufficient); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(19.5rem, 1fr)); gap: 1rem;
@@ -49,6 +50,7 @@ h2 { font-size: 1.2rem; margin: 2.8rem 0 .2rem; padding-top: 1rem;
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
         padding: .8rem 1rem .7rem; }
 .card.found { border-color: var(--found); }
+.card .badge { vertical-align: 0; }
 .card header { display: flex; justify-content: space-between; gap: .6rem; align-items: baseline; }
 .card h3 { font-size: .95rem; margin: 0; overflow-wrap: anywhere; }
 .card p { font-size: .8rem; color: var(--quiet); margin: .35rem 0 0; overflow-wrap: anywhere; }

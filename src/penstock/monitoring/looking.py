@@ -11,10 +11,13 @@ from sqlalchemy import Engine
 
 from penstock.errors import PenstockError
 from penstock.monitoring.drift import drift_of, drifted_share
+from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
+from penstock.monitoring.performance import performance
 from penstock.monitoring.quality import failing, quality_of
 from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
+from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.counting import counted
@@ -34,6 +37,7 @@ class Look:
     window: Window
     now: datetime  # UTC
     regular: bool = False  # one of a row of looks: kept, and drift counts in k of n windows
+    by: str = ""  # a column that performance is sliced by
 
     @property
     def settings(self) -> MonitoringSettings:
@@ -58,15 +62,21 @@ class Look:
         return {one.name: one for one in found}
 
     @cached_property
+    def independent(self) -> float:
+        """The share of the window's rows that p-values may count."""
+        return self.asked.independent_share()
+
+    @cached_property
     def quality(self) -> tuple[Measure, ...]:
         """The gates on the data, which drift rests on."""
-        measures = quality_of(self.reference.columns, self.columns, {}, self.settings)
+        columns = self.reference.columns
+        measures = quality_of(columns, self.columns, {}, self.settings, self.independent)
         bad = failing(measures)
-        doubted = [one for one in self.reference.columns if one.name in bad]
+        doubted = [one for one in columns if one.name in bad]
         unreadable = self.asked.unreadable(doubted) if doubted else {}
         if not any(unreadable.values()):
             return measures
-        return quality_of(self.reference.columns, self.columns, unreadable, self.settings)
+        return quality_of(columns, self.columns, unreadable, self.settings, self.independent)
 
     @property
     def rows(self) -> int:
@@ -101,7 +111,8 @@ def features(look: Look) -> Report:
     """What fails the gates on the data is told there, and not also as drift."""
     bad = failing(look.quality)
     fit = [one for one in look.reference.columns if one.name not in bad]
-    measures = look.counting_windows("features", drift_of(fit, look.columns, look.settings))
+    drift = drift_of(fit, look.columns, look.settings, look.independent)
+    measures = look.counting_windows("features", drift)
     unfit = [
         Measure(
             "drift",
@@ -118,7 +129,8 @@ def features(look: Look) -> Report:
 
 def predictions(look: Look) -> Report:
     prediction = look.reference.prediction
-    measures = drift_of([prediction], look.columns, look.settings) if prediction else ()
+    answers = [prediction] if prediction else []
+    measures = drift_of(answers, look.columns, look.settings, look.independent)
     return look.report("predictions", look.counting_windows("predictions", measures), look.rows)
 
 
@@ -126,6 +138,9 @@ KINDS: Mapping[str, Callable[[Look], Report]] = {
     "data": data,
     "features": features,
     "predictions": predictions,
+    "performance": performance,
+    "skew": skewed,
+    "freshness": fresh,
 }
 
 

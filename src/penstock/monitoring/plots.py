@@ -71,7 +71,9 @@ def _label(edges: Sequence[float], place: int) -> str:
     """The upper edge; of what lies beyond the last one, that it does."""
     if not edges:
         return ""
-    return f"{edges[place]:.3g}" if place < len(edges) else f">{edges[-1]:.3g}"
+    # A value that has a bin of its own is a hair below the edge.
+    edge = round(edges[min(place, len(edges) - 1)], 9)
+    return f"{edge:.3g}" if place < len(edges) else f">{edge:.3g}"
 
 
 def _labels(names: Sequence[str], step: float) -> str:
@@ -81,11 +83,18 @@ def _labels(names: Sequence[str], step: float) -> str:
         f'<line class="axis" x1="0" x2="{WIDTH:g}" y1="{HEIGHT - FOOT:g}" y2="{HEIGHT - FOOT:g}"/>'
     )
     texts = (
-        f'<text x="{(place + 0.5) * step:.1f}" y="{HEIGHT - 4:g}" text-anchor="middle">'
-        f"{escape(names[place])}</text>"
+        f'<text x="{(place + 0.5) * step:.1f}" y="{HEIGHT - 4:g}" '
+        f'text-anchor="{_anchor(place, names)}">{escape(names[place])}</text>'
         for place in places
     )
     return line + "".join(texts)
+
+
+def _anchor(place: int, names: Sequence[str]) -> str:
+    """Names at the ends would be cut off if they stood in the middle of narrow bins."""
+    if len(names) < 6:
+        return "middle"
+    return "start" if place == 0 else "end" if place == len(names) - 1 else "middle"
 
 
 def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:

@@ -7,11 +7,12 @@ difference must be more than chance and large enough to matter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.monitoring.report import Measure, Verdict
 from penstock.monitoring_settings import MonitoringSettings
-from penstock.profiles.profile import Column
+from penstock.profiles.profile import Column, thinned
 from penstock.stats.lift import Undefined
 from penstock.stats.two_sample_tests import benjamini_hochberg, two_proportion_z
 from penstock.stats.unseen_values import beyond_range_p, unseen_categories_p
@@ -33,31 +34,61 @@ class Gate(NamedTuple):
     rows: int
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the gates of one column are asked with."""
+
+    before: Column
+    now: Column
+    unreadable: int  # of the window's values: not of the column's type, and among its nulls
+    independent: float  # the share of the window's rows that p-values may count
+    settings: MonitoringSettings
+
+    @property
+    def counting(self) -> int:
+        """Values that p-values may count."""
+        return round(self.now.filled * self.independent)
+
+
 def quality_of(
     reference: Sequence[Column],
     window: Mapping[str, Column],
     unreadable: Mapping[str, int],
     settings: MonitoringSettings,
+    independent: float = 1.0,
 ) -> tuple[Measure, ...]:
     """One measure a gate and column; p-values are adjusted over all.
 
     `unreadable` counts values that are not of their column's type: they are among its nulls.
+    `independent` is the share of the window's rows that p-values may count.
     """
     rows = max((one.rows for one in window.values()), default=0)
-    if rows < settings.min_rows:
-        reason = f"{rows:,} rows; {settings.min_rows:,} are needed"
+    if int(rows * independent) < settings.min_rows:
+        reason = too_few(rows, int(rows * independent), settings.min_rows)
         return (Measure(NULLS, "", Verdict.INSUFFICIENT, reason, rows=rows),)
     gates = [
         gate
         for one in reference
-        for gate in _gates(one, window[one.name], unreadable.get(one.name, 0), settings)
+        for gate in _gates(
+            Asked(one, window[one.name], unreadable.get(one.name, 0), independent, settings)
+        )
     ]
     keys = [f"{gate.name} {gate.column}" for gate in gates]
-    pairs = zip(keys, gates, strict=True)
-    adjusted = benjamini_hochberg({key: gate.p for key, gate in pairs})
+    raw = {key: gate.p for key, gate in zip(keys, gates, strict=True)}
+    adjusted = benjamini_hochberg(raw)
     return tuple(
         _measure(gate, adjusted[key], settings) for key, gate in zip(keys, gates, strict=True)
     )
+
+
+def too_few(rows: int, counting: int, needed: int) -> str:
+    """What is said of a window that cannot tell.
+
+    >>> too_few(300, 20, 100)
+    '300 rows, worth 20 since they are of few entities; 100 are needed'
+    """
+    worth = f", worth {counting:,} since they are of few entities" if counting < rows else ""
+    return f"{rows:,} rows{worth}; {needed:,} are needed"
 
 
 def failing(measures: Sequence[Measure]) -> dict[str, str]:
@@ -65,78 +96,87 @@ def failing(measures: Sequence[Measure]) -> dict[str, str]:
     return {one.subject: one.name for one in measures if one.verdict is Verdict.FOUND}
 
 
-def _gates(
-    before: Column, now: Column, unreadable: int, settings: MonitoringSettings
-) -> Iterator[Gate]:
-    yield _nulls(before, now, unreadable, settings)
-    if not now.filled or not before.filled:
+def _gates(asked: Asked) -> Iterator[Gate]:
+    yield _nulls(asked)
+    if not asked.now.filled or not asked.before.filled:
         return
-    if before.numbers and now.numbers and before.numbers.least is not None:
-        beyond, m = now.numbers.beyond, now.filled
-        share = beyond / m
-        ends = f"{now.numbers.least:.6g} to {now.numbers.greatest:.6g}"
-        known = f"{before.numbers.least:.6g} to {before.numbers.greatest:.6g}"
-        says = f"{beyond:,} of {m:,} values lie outside {known}" + (f": {ends}" if beyond else "")
-        p = beyond_range_p(beyond, m, before.filled)
-        limit = settings.range_share
-        yield Gate(RANGE, before.name, p, share, 0.0, share >= limit, says, limit, m)
-    if before.words and now.words and not before.words.buckets:
-        yield _unseen(before, now, settings)
-    if (constant := _constant(before, now)) is not None:
+    if (outside := _range(asked)) is not None:
+        yield outside
+    if (unseen := _unseen(asked)) is not None:
+        yield unseen
+    if (constant := _constant(asked)) is not None:
         yield constant
 
 
-def _nulls(before: Column, now: Column, unreadable: int, settings: MonitoringSettings) -> Gate:
+def _nulls(asked: Asked) -> Gate:
+    before, now, limit = asked.before, asked.now, asked.settings.null_change
     was, share = before.nulls / max(1, before.rows), now.nulls / max(1, now.rows)
-    tested = two_proportion_z((now.nulls, before.nulls), (now.rows, before.rows))
+    fewer = thinned(now, asked.independent)
+    tested = two_proportion_z((fewer.nulls, before.nulls), (fewer.rows, before.rows))
     p = 1.0 if isinstance(tested, Undefined) else tested.p
     says = f"{share:.1%} null" if now.filled else "all null"
     says += f", {was:.1%} in the reference" if before.filled else ", as in the reference"
-    if unreadable:
-        says += f"; {unreadable:,} of them are of another type than {before.type}"
-    limit = settings.null_change
+    if asked.unreadable:
+        says += f"; {asked.unreadable:,} of them are of another type than {before.type}"
     large = abs(share - was) >= limit
     return Gate(NULLS, before.name, p, share, was, large, says, limit, now.rows)
 
 
-def _unseen(before: Column, now: Column, settings: MonitoringSettings) -> Gate:
-    assert before.words is not None
-    assert now.words is not None
-    known = sum(count for word, count in now.words.counts.items() if word in before.words.counts)
-    unseen, m = now.filled - known, now.filled
-    new = sorted(
-        (word for word in now.words.counts if word not in before.words.counts),
-        key=lambda word: -now.words.counts[word] if now.words else 0,
-    )
+def _range(asked: Asked) -> Gate | None:
+    before, now, m = asked.before.numbers, asked.now.numbers, asked.now.filled
+    if not before or not now or before.least is None:
+        return None
+    share, limit = now.beyond / m, asked.settings.range_share
+    says = f"{now.beyond:,} of {m:,} values lie outside {before.least:.6g} to {before.greatest:.6g}"
+    if now.beyond and now.least is not None:
+        says += f": {now.least:.6g} to {now.greatest:.6g}"
+    counted = round(now.beyond * asked.independent)
+    p = beyond_range_p(counted, asked.counting, asked.before.filled)
+    return Gate(RANGE, asked.before.name, p, share, 0.0, share >= limit, says, limit, m)
+
+
+def _unseen(asked: Asked) -> Gate | None:
+    before, now, m = asked.before.words, asked.now.words, asked.now.filled
+    if not before or not now or before.buckets:
+        return None
+    unseen = m - sum(count for word, count in now.counts.items() if word in before.counts)
+    new = sorted(set(now.counts) - set(before.counts), key=lambda word: (-now.counts[word], word))
     says = f"{unseen:,} of {m:,} rows are of categories never seen before"
     says += f": {', '.join(map(repr, new[:3]))}{', …' if len(new) > 3 else ''}" if new else ""
-    p = unseen_categories_p(unseen, m, before.words.singletons, before.filled)
-    share, limit = unseen / m, settings.unseen_share
-    return Gate(UNSEEN, before.name, p, share, 0.0, share >= limit, says, limit, m)
+    counted = round(unseen * asked.independent)
+    p = unseen_categories_p(counted, asked.counting, before.singletons, asked.before.filled)
+    share, limit = unseen / m, asked.settings.unseen_share
+    return Gate(UNSEEN, asked.before.name, p, share, 0.0, share >= limit, says, limit, m)
 
 
-def _constant(before: Column, now: Column) -> Gate | None:
+def _constant(asked: Asked) -> Gate | None:
     """Of a column that varied: the chance that all rows of the window have one value."""
+    before, now = asked.before, asked.now
+    found = _only_value(before, now)
+    if found is None:
+        return None
+    shown, share = found
+    says = f"all {now.filled:,} values are {shown}; {share:.1%} were"
+    p = share**asked.counting
+    return Gate(CONSTANT, before.name, p, 1.0, share, True, says, 1.0, now.filled)
+
+
+def _only_value(before: Column, now: Column) -> tuple[str, float] | None:
+    """The one value of the window, and its share in the reference, where that has others too."""
     if before.numbers and now.numbers:
         value = now.numbers.least
-        if value is None or value != now.numbers.greatest or len(before.numbers.counts) < 2:
+        if value is None or value != now.numbers.greatest:
             return None
         place = next(i for i, count in enumerate(now.numbers.counts) if count)
-        share = before.numbers.counts[place] / before.filled
-        shown = f"{value:.6g}"
+        shown, share = f"{value:.6g}", before.numbers.counts[place] / before.filled
     elif before.words and now.words and not before.words.buckets:
         there = [word for word, count in now.words.counts.items() if count]
-        if len(there) != 1 or len([n for n in before.words.counts.values() if n]) < 2:
+        if len(there) != 1:
             return None
-        share = before.words.counts.get(there[0], 0) / before.filled
-        shown = repr(there[0])
+        shown, share = repr(there[0]), before.words.counts.get(there[0], 0) / before.filled
     else:
         return None
-    if share >= 1:
-        return None
-    says = f"all {now.filled:,} values are {shown}; {share:.1%} were"
-    p = share**now.filled
-    return Gate(CONSTANT, before.name, p, 1.0, share, True, says, 1.0, now.filled)
+    return (shown, share) if share < 1 else None
 
 
 def _measure(gate: Gate, p: float, settings: MonitoringSettings) -> Measure:

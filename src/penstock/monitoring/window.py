@@ -58,6 +58,22 @@ class Window:
         named = (f"given.{_quoted(name)} AS {_quoted(name)}" for name in shape)
         return given.project(", ".join([*named, PREDICTION]))
 
+    def independent_share(self) -> float:
+        """The share of rows that tell something new: answers about the same entity are alike.
+
+        Kish's effective sample size over the size: Σc/Σc² for c rows of each entity. Where no
+        entities are logged, each row stands for itself.
+        """
+        if not self.logged:
+            return 1.0
+        each = self.rows.filter("entities IS NOT NULL").aggregate("count(*) AS c", "hash(entities)")
+        several = each.aggregate("sum(c)::DOUBLE, sum(c * c)::DOUBLE").fetchall()[0]
+        if not several[0]:
+            return 1.0
+        alone = float(self.rows.filter("entities IS NULL").aggregate("count(*)").fetchall()[0][0])
+        rows, squares = alone + several[0], alone + several[1]
+        return float(rows / squares)
+
     def unreadable(self, columns: Sequence[Column]) -> dict[str, int]:
         """By column, how many values are there and are no numbers; they are null in `table`."""
         asked = {}
@@ -89,11 +105,16 @@ class Window:
 
 
 def window_of_log(
-    project: Project, endpoint: str, since: datetime | None, until: datetime | None
+    project: Project,
+    endpoint: str,
+    since: datetime | None,
+    until: datetime | None,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> Window:
-    """What an endpoint answered and logged."""
+    """What an endpoint answered and logged. A `connection` is for those who join it."""
     selection = Selection(since=since, until=until, endpoint=endpoint)
-    rows = predictions([project.endpoint(endpoint) / "predictions"], selection).filter(ANSWERED)
+    folder = project.endpoint(endpoint) / "predictions"
+    rows = predictions([folder], selection, connection).filter(ANSWERED)
     return Window(rows, True, since, until, f"prediction log of {endpoint}")
 
 

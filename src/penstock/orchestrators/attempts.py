@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
 from penstock.errors import PenstockError, StepInterrupted, from_dict
+from penstock.orchestrators.alarm import Alarm
 from penstock.orchestrators.outcomes import Watcher
 from penstock.pipeline.execution import Prepared, RunIdentity
 from penstock.pipeline.plan import Plan, Step
@@ -42,7 +42,7 @@ class Attempts:
         job = self._start(prepared, records, log)
         for following in upcoming:
             self._prepare_for(following)
-        alarm = _Alarm(job, limits.timeouts.get(step.family, limits.timeout))
+        alarm = Alarm(limits.timeouts.get(step.family, limits.timeout), job.kill)
         try:
             result = self._listen(job, step.name)
         finally:
@@ -92,30 +92,9 @@ class Attempts:
         return None
 
 
-class _Alarm:
-    """Ends a job when its time is up."""
-
-    def __init__(self, job: Job, limit: timedelta) -> None:
-        self.limit, self.rang = limit, False
-        self._job = job
-        self._timer = threading.Timer(limit.total_seconds(), self._ring)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _ring(self) -> None:
-        self.rang = True
-        self._job.kill()
-
-
-def _death(step: str, log: Path, alarm: _Alarm) -> StepInterrupted:
+def _death(step: str, log: Path, alarm: Alarm) -> StepInterrupted:
     if alarm.rang:
-        return StepInterrupted(
-            f"{step} ran longer than its timeout of {alarm.limit} and was ended",
-            hint=f"raise [pipeline] timeout, or timeouts.{step}; its log is {log}",
-        )
+        return alarm.too_long(step, f"; its log is {log}")
     return StepInterrupted(
         f"the process of {step} died without a result (killed, out of memory, or crashed)",
         hint=f"see its log: {log}",

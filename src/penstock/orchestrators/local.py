@@ -15,20 +15,21 @@ from datetime import UTC, datetime
 from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
-from penstock.errors import PenstockError
+from penstock.errors import ConflictError, PenstockError
 from penstock.orchestrators.attempts import Attempts
 from penstock.orchestrators.outcomes import RunOutcome, StepOutcome, Watcher
 from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.task import tell_of_failure
-from penstock.pipeline.execution import RunIdentity, cached, prepare
+from penstock.pipeline.execution import Occasion, RunIdentity, cached, prepare
 from penstock.pipeline.failures import decide_retry
 from penstock.pipeline.plan import Plan, Step
 from penstock.project import Project
 from penstock.records import Record
 from penstock.state.cache import StepCache
-from penstock.state.runs import new_run_id
+from penstock.state.runs import Runs, new_run_id
 
 ORCHESTRATOR = "local"
+BY_HAND = Occasion()
 IN_VIEW = 3  # steps behind the one that runs for which the host already imports
 
 
@@ -41,6 +42,7 @@ def run_plan(
     as_of: datetime | None = None,
     rerun: str | None = None,
     until: str | None = None,
+    occasion: Occasion = BY_HAND,
 ) -> RunOutcome:
     """Runs the plan, or the part of it up to `until`. A failed step stops what rests on it.
 
@@ -53,10 +55,17 @@ def run_plan(
         watcher.waiting_for_other_run()
         lock.acquire()
     try:
+        _require_not_run(database, occasion)
         if rerun:
             StepCache(database).forget(plan.step(rerun).name)
         now = datetime.now(UTC)
-        identity = RunIdentity(new_run_id(now), as_of or now, asked=as_of is not None)
+        identity = RunIdentity(
+            occasion.run_id or new_run_id(now),
+            as_of or now,
+            asked=as_of is not None,
+            trigger=occasion.trigger,
+            reason=occasion.reason,
+        )
         attempts = Attempts(plan, project, identity, watcher)
         recording = Recording.alone(project, database, identity, ORCHESTRATOR)
         return _Run(plan, project, database, watcher, identity, attempts, recording).execute(
@@ -64,6 +73,16 @@ def run_plan(
         )
     finally:
         lock.release()
+
+
+def _require_not_run(database: Engine, occasion: Occasion) -> None:
+    """An order is carried out once, however often it is given. Raises `ConflictError`."""
+    run = Runs(database).get(occasion.run_id) if occasion.run_id else None
+    if run is not None and run.finished_at is not None:
+        raise ConflictError(
+            f"run {run.id} was ordered once, and is over: it {run.status}",
+            hint=f"`penstock runs show {run.id}`",
+        )
 
 
 @dataclass

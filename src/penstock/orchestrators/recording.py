@@ -1,27 +1,30 @@
 """What is written down of a run and of its steps, whichever orchestrator runs them.
 
-Rows of the state database, events for other tools, in the end a signed checkpoint of the ledger.
-Only the database can fail a run; of the others, what did not succeed is said when a run is left.
+Rows of the state database with entries of the ledger, events for other tools, in the end a signed
+checkpoint. Only the database can fail a run, and then it does: what is not in the ledger has not
+happened. Of the others, what did not succeed is said when a run is left.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import Engine
 
 from penstock.audit.anchoring import anchor_growth
-from penstock.errors import PenstockError
+from penstock.audit.ledger import Ledger
+from penstock.errors import PenstockError, from_dict
 from penstock.lineage.openlineage.happenings import Happening, RunOf, State
 from penstock.lineage.openlineage.sender import Sender, sender_of
+from penstock.orchestrators.story import Story
 from penstock.pipeline.execution import GateRefused, Prepared, RunIdentity
 from penstock.project import Project
 from penstock.records import Record, to_json
-from penstock.state.runs import RunRow, Runs
+from penstock.state.runs import RunRow, Runs, StepRow
 
 ENDS: dict[str, State] = {"succeeded": "COMPLETE", "failed": "FAIL", "interrupted": "ABORT"}
 
@@ -53,17 +56,26 @@ class Recording:
     @classmethod
     def begin(cls, project: Project, database: Engine, run: RunIdentity, orchestrator: str) -> Self:
         """Starts a run, or goes on with one that another task has started."""
-        runs, now, settings = Runs(database), datetime.now(UTC), project.settings.project
-        known = runs.get(run.id)
-        runs.start(
-            run.id,
-            pipeline=settings.name,
-            environment=project.environment,
-            orchestrator=orchestrator,
-            as_of=run.as_of,
-            now=now,
+        name, environment, now = (
+            project.settings.project.name,
+            project.environment,
+            datetime.now(UTC),
         )
-        about = RunOf(run.id, settings.name, project.environment, orchestrator, run.as_of)
+        about = RunOf(run.id, name, environment, orchestrator, run.as_of)
+        with Ledger(database).page() as page:
+            runs = Runs(page.connection)
+            known = runs.get(run.id)
+            runs.start(
+                run.id,
+                pipeline=name,
+                environment=project.environment,
+                orchestrator=orchestrator,
+                as_of=run.as_of,
+                now=now,
+                trigger=run.trigger,
+                reason=run.reason,
+            )
+            Story.of(page, about).begin(run.trigger, run.reason)
         begun = cls(project, database, about, sender_of(project))
         if known is not None and known.id == run.id:
             begun.status = known.status
@@ -76,9 +88,13 @@ class Recording:
     def alone(cls, project: Project, database: Engine, run: RunIdentity, orchestrator: str) -> Self:
         """The same for the holder of the run lock: what still runs by the rows was killed."""
         ended = datetime.now(UTC)
-        killed = Runs(database).interrupt_abandoned(ended)
+        with Ledger(database).page() as page:
+            runs = Runs(page.connection)
+            killed = [row for id_ in runs.interrupt_abandoned(ended) if (row := runs.get(id_))]
+            for row in killed:
+                _close(Story.of(page, _about(row)), row, ended)
         begun = cls.begin(project, database, run, orchestrator)
-        for happening in _of_killed(Runs(database), killed, ended):
+        for happening in _of_killed(killed, ended):
             begun._tell(happening)
         return begun
 
@@ -94,7 +110,7 @@ class Recording:
 
     def tried(self, turn: Turn, error: PenstockError) -> None:
         """The attempt failed, and another follows."""
-        self._write(turn, "running", _report_of(error), error)
+        self._write(turn, "running", _report_of(error), error, entry="failed")
         self._tell_of(turn, "FAIL", datetime.now(UTC), _report_of(error), error)
 
     def ended(
@@ -106,15 +122,19 @@ class Recording:
     ) -> None:
         """A step succeeded, was cached, or failed for good; a refused gate has a record too."""
         record = record or _report_of(error)
-        self._write(turn, status, record, error)
+        self._write(turn, status, record, error, entry="" if status == "cached" else status)
         state: State = "FAIL" if status == "failed" else "COMPLETE"
         self._tell_of(turn, state, datetime.now(UTC), record, error, cached=status == "cached")
 
     def finish(self, status: str, error: PenstockError | None = None) -> None:
         """The run succeeded, failed, or was interrupted."""
         now = datetime.now(UTC)
-        stored = error.as_dict() if error else None
-        Runs(self.database).finish(self.run.id, status, now, stored)
+        with Ledger(self.database).page() as page:
+            runs = Runs(page.connection)
+            runs.finish(self.run.id, status, now, error.as_dict() if error else None)
+            row = runs.get(self.run.id)
+            cached = [step.step for step in row.steps if step.status == "cached"] if row else []
+            Story.of(page, self.run).end(status, cached)
         if status != self.status:
             self._tell(Happening(ENDS[status], now, self.run, error=error))
             self.status = status
@@ -131,17 +151,32 @@ class Recording:
         status: str,
         record: Record | None = None,
         error: PenstockError | None = None,
+        *,
+        entry: str = "",
     ) -> None:
-        Runs(self.database).record_step(
-            self.run.id,
-            turn.step,
-            status=status,
-            started_at=turn.began,
-            finished_at=None if status == "running" else datetime.now(UTC),
-            attempts=turn.attempt,
-            record=to_json(record) if record else None,
-            error=error.as_dict() if error else None,
-        )
+        """The step's row and, where something came of the attempt, its entry: both or neither."""
+        row: dict[str, Any] = {
+            "status": status,
+            "started_at": turn.began,
+            "finished_at": None if status == "running" else datetime.now(UTC),
+            "attempts": turn.attempt,
+            "record": to_json(record) if record else None,
+            "error": error.as_dict() if error else None,
+        }
+        if not entry:
+            Runs(self.database).record_step(self.run.id, turn.step, **row)
+            return
+        with Ledger(self.database).page() as page:
+            Runs(page.connection).record_step(self.run.id, turn.step, **row)
+            Story.of(page, self.run).step(
+                turn.step,
+                entry,
+                attempt=turn.attempt,
+                prepared=turn.prepared,
+                record=record,
+                error=error,
+                again=status == "running",
+            )
 
     def _tell_of(
         self,
@@ -194,15 +229,25 @@ def _sources(project: Project, prepared: Prepared | None) -> dict[str, str]:
     }
 
 
-def _of_killed(runs: Runs, killed: list[str], ended: datetime) -> Iterator[Happening]:
+def _close(story: Story, row: RunRow, ended: datetime) -> None:
+    """The entries that a killed run could not write."""
+    for step in _killed(row, ended):
+        error = from_dict(step.error or {})
+        story.step(step.step, "failed", attempt=step.attempts, error=error)
+    story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
+
+
+def _of_killed(killed: Sequence[RunRow], ended: datetime) -> Iterator[Happening]:
     """The ends of runs, and of their steps, that could not tell of them."""
-    for run_id in killed:
-        row = runs.get(run_id)
-        for step in row.steps if row else ():
-            if row and step.status == "failed" and step.finished_at == ended:
-                yield Happening("FAIL", ended, _about(row), step.step, step.attempts)
-        if row:
-            yield Happening("ABORT", ended, _about(row))
+    for row in killed:
+        for step in _killed(row, ended):
+            yield Happening("FAIL", ended, _about(row), step.step, step.attempts)
+        yield Happening("ABORT", ended, _about(row))
+
+
+def _killed(row: RunRow, ended: datetime) -> list[StepRow]:
+    """The steps that ran when their run was killed."""
+    return [step for step in row.steps if step.status == "failed" and step.finished_at == ended]
 
 
 def _about(row: RunRow) -> RunOf:

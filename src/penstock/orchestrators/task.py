@@ -7,6 +7,7 @@ local runs are, so that `penstock runs` shows both alike.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,21 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from penstock.access.present import acting
+from penstock.access.present import acting, acting_if_known
 from penstock.access.roles import Permission
-from penstock.errors import PenstockError, ResourceError, StepError, StepInterrupted, from_dict
-from penstock.notifications.delivery import deliver, failure_message
+from penstock.errors import (
+    NoBetter,
+    PenstockError,
+    ResourceError,
+    StepError,
+    StepInterrupted,
+    from_dict,
+)
+from penstock.monitoring.trigger_book import read_book
+from penstock.notifications.delivery import failure_message, no_better_message
+from penstock.notifications.outbox import tell
 from penstock.orchestrators.recording import Recording, Turn
+from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
 from penstock.project import Project
@@ -26,18 +37,6 @@ from penstock.records import Record, from_json, to_json
 from penstock.state.cache import StepCache
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
-
-
-@dataclass(frozen=True)
-class Task:
-    step: str
-    run_id: str
-    as_of: datetime  # UTC
-    attempt: int  # from 1
-    last_attempt: bool  # no retry will follow, whatever happens
-    orchestrator: str
-    until: str = ""  # the last step of the run; empty: the plan's last
-    rerun: bool = False  # the step runs anew, whatever is cached
 
 
 def run_task(
@@ -48,18 +47,26 @@ def run_task(
     Whatever the orchestrator itself ends the task with, a timeout or a signal, is passed on.
     """
     plan, database = plan_of(project), open_database(project)
-    run = RunIdentity(task.run_id, task.as_of, asked=True)
-    recording = Recording.begin(project, database, run, task.orchestrator)
-    work = _Work(plan, project, database, run, recording, task)
-    if task.rerun and task.attempt == 1:  # what an attempt has finished, the next one may find
-        StepCache(database).forget(plan.step(task.step).name)
-    try:
-        record = to_json(work.do(records))
-    finally:
-        for remark in recording.leave():
-            _say(remark)
+    run = _identity(database, task)
+    with acting_if_known(project):
+        recording = Recording.begin(project, database, run, task.orchestrator)
+        work = _Work(plan, project, database, run, recording, task)
+        if task.rerun and task.attempt == 1:  # what an attempt has finished, the next one may find
+            StepCache(database).forget(plan.step(task.step).name)
+        try:
+            record = to_json(work.do(records))
+        finally:
+            for remark in recording.leave():
+                _say(remark)
     project.digests.save()
     return record
+
+
+def _identity(database: Engine, task: Task) -> RunIdentity:
+    """A run that a trigger ordered carries its reason, whoever carries it out."""
+    order = read_book(database).of_run(task.run_id)
+    trigger, reason = (str(order.kind), order.because) if order else (task.trigger, task.reason)
+    return RunIdentity(task.run_id, task.as_of, asked=True, trigger=trigger, reason=reason)
 
 
 def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
@@ -81,19 +88,22 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     if run is None:
         return
     recording = Recording.resumed(project, database, run)
-    for row in unfinished:
-        recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
-    recording.finish("failed", error)
+    with acting_if_known(project):
+        for row in unfinished:
+            recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
+        recording.finish("failed", error)
     for remark in recording.leave():
         _say(remark)
 
 
 def tell_of_failure(project: Project, run_id: str, step: str, error: PenstockError) -> None:
     """Sends the failure to the team; a channel that is down does not hide the failure itself."""
-    title, body = failure_message(project.settings.project.name, run_id, step, error)
-    log = project.folder / "notices.log"
+    failed = not isinstance(error, NoBetter)
+    message = failure_message if failed else no_better_message
+    title, body = message(project.settings.project.name, run_id, step, error)
+    key = f"{run_id}/{step}/{secrets.token_hex(4)}"  # of each failure, also of a task cleared
     with contextlib.suppress(ResourceError, OSError):
-        deliver(title, body, project.settings.notify, log, failure=True)
+        tell(project, title, body, key=key, failure=failed)
 
 
 def _death(step: str, reason: str) -> PenstockError:

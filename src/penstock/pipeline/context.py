@@ -27,6 +27,19 @@ class StepContext:
     scratch: Path
     progress: Progress
     database: Engine
+    trigger: str = ""  # what started the run, as its row has it
+    reason: str = ""
+
+    @property
+    def occasion(self) -> str:
+        """What started the run, for people; empty: somebody did, and said no more."""
+        return ": ".join(filter(None, (self.trigger, self.reason)))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What started the run, as MLflow has it."""
+        told = {"penstock.trigger": self.trigger, "penstock.reason": self.reason}
+        return {name: text for name, text in told.items() if text}
 
     def for_user(self, section: str) -> Context:
         """The context that the project's own functions see, with one section of params.yaml."""

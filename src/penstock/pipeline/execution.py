@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from filelock import FileLock
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from penstock.errors import GateFailed, IntegrityError, StepError
+from penstock.errors import GateFailed, IntegrityError, NoBetter, StepError
+from penstock.gates.thresholds import BETTER, CHAMPION
 from penstock.lineage.store import record_step
 from penstock.pipeline.context import Progress, StepContext
 from penstock.pipeline.failures import translated
@@ -43,21 +44,32 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Occasion:
+    """What a run is started for."""
+
+    trigger: str = ""  # schedule, drift, manual, …; empty: a person types `penstock run`
+    reason: str = ""
+    run_id: str = ""  # where it was fixed before the run; empty: a new one
+
+
+@dataclass(frozen=True)
 class RunIdentity:
     id: str
     as_of: datetime  # UTC
     asked: bool  # whether somebody asked for that moment, by hand or by schedule
+    trigger: str = ""  # what started the run: schedule, drift, manual, …; empty: a person typed it
+    reason: str = ""
 
     @property
     def asked_as_of(self) -> datetime | None:
         return self.as_of if self.asked else None
 
     def as_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "as_of": self.as_of.isoformat(), "asked": self.asked}
+        return asdict(self) | {"as_of": self.as_of.isoformat()}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> RunIdentity:
-        return cls(stored["id"], datetime.fromisoformat(stored["as_of"]), stored["asked"])
+        return cls(**stored | {"as_of": datetime.fromisoformat(stored["as_of"])})
 
 
 class GateRefused(GateFailed):
@@ -66,6 +78,10 @@ class GateRefused(GateFailed):
     def __init__(self, message: str, *, hint: str = "", report: GateReport | None = None) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+
+
+class ChampionStays(NoBetter, GateRefused):
+    """The same where all that speaks against a model is that the champion is as good."""
 
 
 def prepare(
@@ -192,6 +208,8 @@ def _run(
             step=step,
             run_id=run.id,
             as_of=run.as_of,
+            trigger=run.trigger,
+            reason=run.reason,
             key=prepared.key,
             scratch=scratch,
             progress=progress,
@@ -213,6 +231,9 @@ def _run(
 
 
 def _refusal(step: Step, report: GateReport) -> GateRefused:
+    failures = {check.name: check for check in report.failures}
+    if BETTER in failures and failures.keys() <= {BETTER, CHAMPION}:
+        return ChampionStays(failures[BETTER].reason, report=report)
     lines = "; ".join(
         f"{check.name}: {check.observed}, expected {check.expected}"
         for check in report.failures[:5]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.profiles.counting import profile_of
 from penstock.profiles.profile import PREDICTION, Column, Profile, Scores
-from penstock.stats.score_bins import score_bins
+from penstock.stats.outcomes_by_score import condensed, counted
 
 
 def completed(
@@ -33,7 +33,6 @@ def completed(
     `model` is a digest.
     """
     answers = profile_of(pa.table({PREDICTION: probability}), [PREDICTION])
-    bins = score_bins(probability)
     columns = tuple(
         with_all_seen(column, learned.column(column.name)).model_copy(
             update={"importance": _rounded(importance.get(column.name))}
@@ -45,9 +44,7 @@ def completed(
             "columns": columns,
             "training_set": learned.training_set,
             "prediction": answers.columns[0],
-            "scores": Scores(
-                rows=_counted(bins), positives=_counted(bins[label == 1]), threshold=threshold
-            ),
+            "scores": _scores(probability, label, threshold),
             "model": model,
         }
     )
@@ -74,6 +71,12 @@ def _rounded(share: float | None) -> float | None:
     return None if share is None else round(share, 6)
 
 
-def _counted(bins: NDArray[np.int64]) -> dict[int, int]:
-    numbers, counts = np.unique(bins, return_counts=True)
-    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+def _scores(probability: NDArray[np.float64], label: NDArray[np.int8], threshold: float) -> Scores:
+    there = np.isfinite(probability)
+    found = condensed(counted(probability[there], label[there]), threshold)
+    return Scores(
+        score=tuple(found.score.round(6).tolist()),
+        positives=tuple(found.positives.astype(int).tolist()),
+        negatives=tuple(found.negatives.astype(int).tolist()),
+        threshold=threshold,
+    )

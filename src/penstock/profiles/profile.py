@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,11 +57,12 @@ class Column(Part):
 
 
 class Scores(Part):
-    """Held-out answers of a model and what came true, by the bins of `stats.score_bins`."""
+    """Held-out answers of a model and what came true: groups of neighbouring scores, ascending."""
 
-    rows: dict[int, int]
-    positives: dict[int, int]
-    threshold: float  # from which on the answer is yes
+    score: tuple[float, ...]  # the mean of each group
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...]
+    threshold: float  # from which on the answer is yes; no group has answers of both kinds
 
 
 class Profile(Part):
@@ -130,6 +132,30 @@ def added(one: Column, other: Column) -> Column:
             "words": words,
         }
     )
+
+
+def thinned(column: Column, share: float) -> Column:
+    """The column as if only this share of its rows were there, each bin in proportion."""
+    if share >= 1:
+        return column
+    numbers, words = column.numbers, column.words
+    if numbers:
+        counts = _thinned(numbers.counts, share)
+        beyond = round(numbers.beyond * share)
+        numbers = numbers.model_copy(update={"counts": counts, "beyond": beyond})
+    if words:
+        named = zip(words.counts, _thinned(tuple(words.counts.values()), share), strict=True)
+        buckets = _thinned(words.buckets, share)
+        words = words.model_copy(update={"counts": dict(named), "buckets": buckets})
+    nulls, filled = _thinned((column.nulls, column.filled), share)
+    changed = {"rows": nulls + filled, "nulls": nulls, "numbers": numbers, "words": words}
+    return column.model_copy(update=changed)
+
+
+def _thinned(counts: Sequence[int], share: float) -> tuple[int, ...]:
+    """Rounded as sums, so that they add up."""
+    sums = [round(total * share) for total in accumulate(counts, initial=0)]
+    return tuple(after - before for before, after in pairwise(sums))
 
 
 def _words_added(one: Words, other: Words) -> Words:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,48 @@ from typing import Any
 from penstock.errors import ResourceError
 from penstock.project import Project
 
+# Nothing is told to anybody outside, and progress bars are not for logs.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
 
 def open_client(project: Project) -> Any:
     """An `mlflow.MlflowClient` on the project's tracking server and registry."""
+    return _client(_tracking_uri(project))
+
+
+@dataclass(frozen=True)
+class MlflowServer:
+    """How MLflow's own web server is started for a project, on this machine and for it alone."""
+
+    arguments: tuple[str, ...]  # after `python -m`
+    url: str
+    variables: Mapping[str, str]
+
+
+def server_arguments(project: Project, port: int) -> MlflowServer | None:
+    """None where MLflow keeps its things elsewhere than in files of this machine: whoever set up
+    that server or database has web pages too.
+    """
+    uri = _tracking_uri(project)
+    if not uri.startswith(("sqlite:", "file:", "/")):
+        return None
+    variables = {**QUIET, "MLFLOW_BACKEND_STORE_URI": uri}
+    # MLflow 3.17 starts nine more processes, for evaluations by language models.
+    variables["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    arguments = ("mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    return MlflowServer(arguments, f"http://127.0.0.1:{port}", variables)
+
+
+def _tracking_uri(project: Project) -> str:
     uri = project.settings.registry.tracking_uri.get_secret_value()
-    if not uri:
-        _embedded(project).mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{_embedded(project) / 'mlflow.db'}"
-    return _client(uri)
+    if uri:
+        return uri
+    _embedded(project).mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{_embedded(project) / 'mlflow.db'}"
 
 
 def artifact_location(project: Project) -> str | None:
@@ -36,9 +71,8 @@ def _embedded(project: Project) -> Path:
 
 @lru_cache(maxsize=4)
 def _client(uri: str) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient

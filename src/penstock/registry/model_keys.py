@@ -75,10 +75,7 @@ class KeyFiles:
     @classmethod
     def of(cls, project: Project) -> KeyFiles:
         settings = project.settings.registry
-        return cls(
-            project.root / Path(settings.signing_key).expanduser(),
-            project.root / Path(settings.public_key).expanduser(),
-        )
+        return cls(project.place(settings.signing_key), project.place(settings.public_key))
 
     @classmethod
     def in_new_project(cls, root: Path) -> KeyFiles:

@@ -53,10 +53,13 @@ def register(
     metrics: dict[str, float],
     service: str = "",
     attested: Mapping[str, str] | None = None,
+    begun: Found | None = None,
 ) -> ModelVersion:
     """Makes a version of the model that an MLflow run holds, bound to the digests it came from.
 
-    `service` is the feature service that it reads; `attested` are the tags of who signed it.
+    `service` is the feature service that it reads; `attested` are tags, of who signed it among
+    others; `begun` is the version that an earlier attempt made and did not finish: it becomes this
+    one.
     """
     name = project.settings.model_name
     tags = {**(attested or {}), **({SERVICE_TAG: service} if service else {})}
@@ -67,10 +70,15 @@ def register(
         if not _exists(client, name):
             client.create_registered_model(name, tags={"penstock.project": name})
         source = f"{client.get_run(mlflow_run_id).info.artifact_uri}/model"
-        made = client.create_model_version(name, source, run_id=mlflow_run_id, tags=tags)
+        if begun is None:
+            made = client.create_model_version(name, source, run_id=mlflow_run_id, tags=tags)
+            number = int(made.version)
+        else:
+            number = begun.version
+            tag(project, name, number, tags)
     return ModelVersion(
         name=name,
-        version=int(made.version),
+        version=number,
         digest=digests["model"],
         source=source,
         mlflow_run_id=mlflow_run_id,

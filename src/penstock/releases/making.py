@@ -33,8 +33,9 @@ from penstock.releases.manifest import (
     Training,
     settings_of,
 )
-from penstock.releases.source_bundle import ARTIFACTS, SOURCE, bundle
-from penstock.state.artifacts import keep
+from penstock.releases.source_bundle import ARTIFACTS, ENDING, SOURCE, bundle
+from penstock.releases.source_bundle import KIND as SOURCE_KIND
+from penstock.state.artifacts import keep, place_of
 
 KIND, MANIFEST = "release", "manifest.json"
 
@@ -54,12 +55,20 @@ class Run:
 
 def released(project: Project, version: ModelVersion, run: Run) -> Manifest:
     """The release of a version that a run has just registered; kept here, and beside the model."""
+    manifest = described(project, version.label, version.digest, run)
+    source = place_of(project, SOURCE_KIND, manifest.code.bundle, ENDING).read_bytes()
+    _kept(project, manifest, {SOURCE: source})
+    return manifest
+
+
+def described(project: Project, label: str, digest: str, run: Run) -> Manifest:
+    """All that a model rests on, whether it is registered or not; its source is kept here."""
     archive, left_out = bundle(project)
     commit, dirty = git_commit(project.root)
-    environment = trained_environment(project, version.mlflow_run_id)
-    manifest = Manifest(
-        model=version.label,
-        digest_of_model=version.digest,
+    environment = trained_environment(project, run.trained.mlflow_run_id)
+    return Manifest(
+        model=label,
+        digest_of_model=digest,
         flavor=run.trained.flavor,
         code=Code(
             commit=commit,
@@ -73,7 +82,7 @@ def released(project: Project, version: ModelVersion, run: Run) -> Manifest:
         expectations=_expectations(project, run.checked),
         training=Training(
             run=run.id,
-            mlflow_run=version.mlflow_run_id,
+            mlflow_run=run.trained.mlflow_run_id,
             as_of=moment_text(run.as_of),
             seed=run.trained.seed,
             params=run.trained.params,
@@ -82,9 +91,6 @@ def released(project: Project, version: ModelVersion, run: Run) -> Manifest:
         ),
         settings=settings_of(project.settings),
     )
-    source = project.absolute(archive.path).read_bytes()
-    _kept(project, manifest, {SOURCE: source})
-    return manifest
 
 
 def adopted(

@@ -13,7 +13,7 @@ from penstock.registry.champions import PROMOTION, ROLLBACK, champion_label
 from penstock.registry.promotion import make_champion
 from penstock.rollout import events as e
 from penstock.rollout.memory import Memory, Remembered, written_at
-from penstock.rollout.notices import notice_of
+from penstock.rollout.notices import Notice, notice_of
 from penstock.rollout.observing import document_of, foreign_table, writer_of
 from penstock.rollout.post_mortem import write_post_mortem
 from penstock.rollout.routing import desired_table, leased
@@ -120,7 +120,7 @@ def _follow(
         if state.outcome is not e.Outcome.PROMOTED and written_at(one, e.Promoted):
             _remain_champion(project, engine, state)
     if notice := notice_of(state, event):
-        _tell(project, *notice)
+        _tell(project, notice, f"{state.id}/{type(event).__name__}/{event.at.isoformat()}")
 
 
 def _report(project: Project, memory: Memory, one: Remembered) -> None:
@@ -165,16 +165,10 @@ def _make_champion(
     )
 
 
-def _tell(project: Project, title: str, body: str, failure: bool) -> None:
-    from penstock.notifications.delivery import deliver
+def _tell(project: Project, notice: Notice, key: str) -> None:
+    from penstock.notifications.outbox import tell
 
     try:
-        deliver(
-            title,
-            body,
-            project.settings.notify,
-            project.folder / "notices.log",
-            failure=failure,
-        )
-    except PenstockError as error:  # the log has it; a rollback must not wait for a mail server
+        tell(project, notice.title, notice.body, key=key, failure=notice.failure)
+    except PenstockError as error:  # it is queued; a rollback must not wait for a mail server
         log.error("%s", error)

@@ -2,7 +2,7 @@
 
     GET  /rollouts, /rollouts/ID             POST /rollouts                 {"model", "endpoint", …}
     POST /rollouts/ID/OPERATION {"reason"}   POST /alerts                   Alertmanager's webhook
-    GET  /health/live
+    GET  /health/live                        and what packages above add: `Hook`
 
 Once there are users, it takes a token whose user may, as on the command line; or a key of
 `[serving] keys` with the scope `admin`, which approves nothing. Before, such a key where keys are
@@ -16,8 +16,9 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Self
 
 import msgspec
@@ -67,12 +68,30 @@ class Operate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     digest: str = ""  # of approve: what the person saw
 
 
+@dataclass(frozen=True)
+class Hook:
+    """A path that programs post to, of a package above this one."""
+
+    path: str
+    scope: str  # of a key that may
+    takes: type[msgspec.Struct]
+    answer: Callable[[service.Desk, Any], tuple[int, Any]]  # status and body
+
+
 class Api:
     """Serves in a thread of its own, within `with`."""
 
-    def __init__(self, project: Project, engine: Engine, host: str, port: int) -> None:
+    def __init__(
+        self,
+        project: Project,
+        engine: Engine,
+        host: str,
+        port: int,
+        hooks: Iterable[Hook] = (),
+    ) -> None:
         settings = project.settings.serving
         self._project, self._engine = project, engine
+        self._hooks = {hook.path: hook for hook in hooks}
         self._callers = Callers(settings, engine, host)
         self._socket = bind(host, port)
         self._tls = tls_context(settings)
@@ -149,6 +168,10 @@ class Api:
             caller = self._callers.actor(request, Permission.OPERATE, ALERTS)
             told = _decoded(request.body, alerts.Webhook)
             return 200, alerts.received(self._desk(caller or Actor("alertmanager")), told)
+        if (hook := self._hooks.get(path)) is not None:
+            _require(method, b"POST")
+            caller = self._callers.actor(request, Permission.OPERATE, hook.scope)
+            return hook.answer(self._desk(caller), _decoded(request.body, hook.takes))
         found = PATH.fullmatch(path)
         desk = self._desk(self._callers.actor(request, _permission(method, found)))
         if path == "/rollouts" and method == b"GET":

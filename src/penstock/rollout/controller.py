@@ -42,7 +42,7 @@ from penstock.rollout.states import Rollout
 from penstock.serving.access import token_with
 from penstock.serving.release import ReleaseSpec
 from penstock.serving.routing.table import RoutingTable
-from penstock.state import rollouts, routes
+from penstock.state import leadership, routes
 from penstock.state.routes import Published
 
 log = logging.getLogger(__name__)
@@ -91,14 +91,14 @@ class Controller:
                 self._away = True
             ended.wait(interval)
         try:
-            rollouts.resign(self._engine, self.name, self._now())
+            leadership.resign(self._engine, self.name, self._now())
         except SQLAlchemyError as error:
             log.warning("another controller leads %s from now: %s", LEADERSHIP, error)
 
     def tick(self) -> list[Seen]:
         """One look at every live rollout; none where another controller leads."""
         now = self._now()
-        if not rollouts.lead(self._engine, self.name, now, now + LEADERSHIP):
+        if not leadership.lead(self._engine, self.name, now, now + LEADERSHIP):
             return []
         found = []
         for rollout in self._memory.live():

@@ -6,7 +6,7 @@ knows the answer, the arm and the unit of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from penstock.rollout.routing import ARMS
 from penstock.rollout.states import Rollout
 from penstock.serving.observations.counts import Counts, counts_of
 from penstock.serving.observations.pairs import THRESHOLD, PairCounts
-from penstock.serving.prediction_log.reading import Selection, predictions
+from penstock.serving.prediction_log.reading import Selection, answer
 from penstock.serving.release import EndpointFolder
 from penstock.serving.routing.table import CHAMPION, SHADOW
 from penstock.state import outcomes
@@ -85,13 +85,15 @@ def _slow(total: Total | None) -> Moments:
 def _accuracy(engine: Engine, folder: Path, state: Rollout, now: datetime) -> AbMetric:
     """Right predictions over labelled ones, unit by unit: a ratio metric."""
     found = {arm: Moments() for arm in (CHAMPION, TREATMENT)}
-    rows = _labelled(engine, folder, state, now)
-    if rows is not None:
+
+    def sums_of(rows: duckdb.DuckDBPyRelation) -> list[Any]:
         by_unit = rows.aggregate("arm, unit, sum(hit::DOUBLE) y, count(*)::DOUBLE d", "arm, unit")
         sums = "count(*), sum(y), sum(y*y), sum(d), sum(d*d), sum(y*d)"
-        for arm, n, y, yy, d, dd, yd in by_unit.aggregate(f"arm, {sums}", "arm").fetchall():
-            if arm in found:
-                found[arm] = Moments(n=n, y=y, yy=yy, d=d, dd=dd, yd=yd)
+        return by_unit.aggregate(f"arm, {sums}", "arm").fetchall()
+
+    for arm, n, y, yy, d, dd, yd in _of_labelled(engine, folder, state, now, sums_of):
+        if arm in found:
+            found[arm] = Moments(n=n, y=y, yy=yy, d=d, dd=dd, yd=yd)
     return AbMetric(control=found[CHAMPION], treatment=found[TREATMENT])
 
 
@@ -127,49 +129,57 @@ def _alone_right(
     engine: Engine, folder: Path, state: Rollout, now: datetime
 ) -> tuple[int, int, int]:
     """Labelled pairs; of them those in which the baseline alone was right, or the candidate."""
-    rows = _labelled(engine, folder, state, now)
-    if rows is None:
-        return 0, 0, 0
-    of_arm = "max(hit) FILTER (arm = '{}')"
-    answers = rows.aggregate(
-        f"prediction_id, row_index, {of_arm.format(CHAMPION)} b, {of_arm.format(SHADOW)} c",
-        "prediction_id, row_index",
-    )
-    paired = answers.filter("b IS NOT NULL AND c IS NOT NULL")
-    sums = paired.aggregate("count(*), count_if(b > c), count_if(c > b)")
-    labelled, baseline, candidate = sums.fetchall()[0]
-    return int(labelled), int(baseline), int(candidate)
+
+    def sums_of(rows: duckdb.DuckDBPyRelation) -> list[Any]:
+        of_arm = "max(hit) FILTER (arm = '{}')"
+        answers = rows.aggregate(
+            f"prediction_id, row_index, {of_arm.format(CHAMPION)} b, {of_arm.format(SHADOW)} c",
+            "prediction_id, row_index",
+        )
+        paired = answers.filter("b IS NOT NULL AND c IS NOT NULL")
+        return paired.aggregate("count(*), count_if(b > c), count_if(c > b)").fetchall()
+
+    for labelled, baseline, candidate in _of_labelled(engine, folder, state, now, sums_of):
+        return int(labelled), int(baseline), int(candidate)
+    return 0, 0, 0
 
 
-def _labelled(
-    engine: Engine, folder: Path, state: Rollout, now: datetime
-) -> duckdb.DuckDBPyRelation | None:
-    """Rows of the prediction log whose label has come: prediction_id, row_index, arm, unit, hit.
+def _of_labelled(
+    engine: Engine,
+    folder: Path,
+    state: Rollout,
+    now: datetime,
+    question: Callable[[duckdb.DuckDBPyRelation], list[Any]],
+) -> list[Any]:
+    """A question about the rows of the prediction log whose label has come.
 
-    `hit` is 1 where the answer is on the label's side of the threshold. None: there are no labels.
+    Of each prediction_id, row_index, arm, unit, and `hit`: 1 where the answer is on the label's
+    side of the threshold. Without labels, nothing.
     """
     since = state.stage_began or state.since
     told = outcomes.labels(engine, state.endpoint, int(since.timestamp()), int(now.timestamp()) + 1)
     table = _table(told)
     if not table.num_rows:
-        return None
+        return []
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    log = predictions(
-        [EndpointFolder(folder).predictions],
-        Selection(since=since, endpoint=state.endpoint),
-        connection,
-    )
-    of_rollout = log.filter(f"epoch = '{state.id}/0' AND status = 200").set_alias("log")
-    labels = connection.from_arrow(table).set_alias("labels")
-    joined = of_rollout.join(
-        labels,
-        "log.prediction_id = labels.prediction_id AND log.row_index = labels.row_index",
-    )
-    return joined.project(
-        "log.prediction_id, log.row_index, log.arm, log.unit, "
-        f"((log.output[-1] >= {THRESHOLD}) = labels.positive)::INTEGER hit"
-    )
+
+    def asked(log: duckdb.DuckDBPyRelation) -> list[Any]:
+        of_rollout = log.filter(f"epoch = '{state.id}/0' AND status = 200").set_alias("log")
+        labels = connection.from_arrow(table).set_alias("labels")
+        joined = of_rollout.join(
+            labels,
+            "log.prediction_id = labels.prediction_id AND log.row_index = labels.row_index",
+        )
+        return question(
+            joined.project(
+                "log.prediction_id, log.row_index, log.arm, log.unit, "
+                f"((log.output[-1] >= {THRESHOLD}) = labels.positive)::INTEGER hit"
+            )
+        )
+
+    selection = Selection(since=since, endpoint=state.endpoint)
+    return answer([EndpointFolder(folder).predictions], selection, asked, connection)
 
 
 def _table(told: Iterable[outcomes.Labelled]) -> pa.Table:

@@ -18,12 +18,13 @@ from penstock.rollout.memory import Remembered
 from penstock.rollout.scene import ACTOR
 from penstock.rollout.spec import RolloutSpec
 from penstock.rollout.timeline import plan, sentence
-from penstock.serving.prediction_log.reading import Selection, predictions, records
+from penstock.serving.prediction_log.reading import Selection, answer, records
 from penstock.serving.release import EndpointFolder
 
 log = logging.getLogger(__name__)
 
 LAST = 20  # answers of the candidate, the failed ones first
+LATEST = "(status >= 500) DESC, arrived_at DESC"
 
 
 def write_post_mortem(project: Project, one: Remembered) -> None:
@@ -75,9 +76,11 @@ def _last_predictions(project: Project, one: Remembered) -> list[dict[str, Any]]
     asked = Selection(release=one.state.spec.candidate.release)
     columns = "arrived_at, prediction_id, arm, unit, status, error, features, output, total_us"
     try:
-        found = predictions([folder.predictions], asked)
-        latest = found.order("(status >= 500) DESC, arrived_at DESC").limit(LAST).project(columns)
-        return records(latest)
+        return answer(
+            [folder.predictions],
+            asked,
+            lambda rows: records(rows.order(LATEST).limit(LAST).project(columns)),
+        )
     except (duckdb.Error, PenstockError) as error:  # the rest is worth telling all the same
         log.error("%s: the prediction log cannot be read: %s", one.state.id, error)
         return []

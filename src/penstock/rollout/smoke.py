@@ -14,7 +14,7 @@ from typing import Any
 
 from penstock.errors import PenstockError, ServingError
 from penstock.rollout.evidence import SmokeResult
-from penstock.serving.prediction_log.reading import Selection, predictions, records
+from penstock.serving.prediction_log.reading import Selection, answer, records
 from penstock.serving.release import EndpointFolder
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,12 @@ class SmokeTests:
 
 def recent_questions(folder: Path, endpoint: str, count: int) -> list[Question]:
     """What the endpoint was asked last, as bodies of `/predict`: one row each, newest first."""
-    found = predictions([EndpointFolder(folder).predictions], Selection(endpoint=endpoint))
-    answered = found.filter("status = 200").order("arrived_at DESC").limit(count)
-    return [_question(row) for row in records(answered)]
+    found = answer(
+        [EndpointFolder(folder).predictions],
+        Selection(endpoint=endpoint),
+        lambda rows: records(rows.filter("status = 200").order("arrived_at DESC").limit(count)),
+    )
+    return [_question(row) for row in found]
 
 
 def _question(row: Mapping[str, Any]) -> Question:

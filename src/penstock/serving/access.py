@@ -16,8 +16,9 @@ from penstock.errors import SettingsError
 from penstock.serving.http_server.messages import Request, RequestError
 from penstock.settings import ServingSettings
 
-PREDICT, FEEDBACK, PIN, ALERTS, ADMIN = "predict", "feedback", "pin", "alerts", "admin"
-SCOPES = frozenset({PREDICT, FEEDBACK, PIN, ALERTS, ADMIN})
+PREDICT, FEEDBACK, PIN, ADMIN = "predict", "feedback", "pin", "admin"
+ALERTS, TRIGGERS = "alerts", "triggers"  # what the webhooks beside the controller take
+SCOPES = frozenset({PREDICT, FEEDBACK, PIN, ALERTS, TRIGGERS, ADMIN})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 MOST_CLIENTS = 10_000  # whose rates are remembered
 

@@ -6,9 +6,7 @@ handle ─▶ route ─▶ parse ─▶ pool.ask ─▶ finish ─▶ log ─▶
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import secrets
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +16,7 @@ from penstock.serving.http_server.messages import Request, RequestError, given_i
 from penstock.serving.live import Live, LiveRelease
 from penstock.serving.observations.pairs import Answer, Pair
 from penstock.serving.observations.writer import Observer
-from penstock.serving.prediction_ids import written
+from penstock.serving.prediction_ids import Tokens, written
 from penstock.serving.prediction_log.rows import ALONE, GIVEN, Row
 from penstock.serving.prediction_log.writer import LogWriter
 from penstock.serving.protocols.asked import Asked, Context, Protocol
@@ -76,13 +74,11 @@ class Dispatcher:
         self.tracing = tracing
         self._access = access
         self._mirror_open = mirror_open
-        self._prefix = secrets.token_hex(8)
-        self._numbers = itertools.count()
+        self._tokens = Tokens()
 
     def handle(self, request: Request, protocol: Protocol, named: str = "") -> None:
         """Answers a prediction request. `named` is a release that its path asks for."""
-        token = f"{self.live.salt_tag}{self._prefix}{next(self._numbers):08x}"
-        exchange = Exchange(self, request, protocol, token)
+        exchange = Exchange(self, request, protocol, self._tokens.next(self.live.salt_tag))
         try:
             exchange.begin(named)
         except RequestError as error:

@@ -77,7 +77,7 @@ def _trust(project: Project, endpoint: str) -> Trust:
         keys=keys if settings.require_signatures else None,
         admit=settings.admit,
         approval=policy if policy.required else None,
-        approver_keys=project.absolute(project.settings.access.approver_keys),
+        approver_keys=project.place(project.settings.access.approver_keys),
     )
 
 

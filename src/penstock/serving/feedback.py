@@ -208,3 +208,17 @@ def read(folder: Path) -> dict[Thing, Told]:
         if one.replace or thing not in found:
             found[thing] = one
     return found
+
+
+def disagreeing(folder: Path, metric: str = LABEL) -> list[Thing]:
+    """Things that were told of with different values, though none was said to replace another."""
+    first: dict[Thing, Value] = {}
+    found: dict[Thing, None] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for one in read_lines(path.read_bytes().splitlines()):
+            thing = Thing(one.subject, one.metric, one.event)
+            if one.metric != metric or one.replace:
+                continue
+            if first.setdefault(thing, one.value) != one.value:
+                found[thing] = None
+    return list(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, and_, delete, func, select
 
 from penstock.state.tables import monitor_reports, upsert
 
@@ -45,6 +45,21 @@ def read(
         query = query.order_by(table.c.until.desc(), table.c.made_at.desc())
     with engine.connect() as connection:
         return [Kept(**row) for row in connection.execute(query).mappings()]
+
+
+def latest(engine: Engine) -> list[Kept]:
+    """The last one of each kind, model and endpoint, the newest last."""
+    table = monitor_reports
+    last = (
+        select(table.c.kind, table.c.model, table.c.endpoint, func.max(table.c.made_at).label("at"))
+        .group_by(table.c.kind, table.c.model, table.c.endpoint)
+        .subquery()
+    )
+    same = [table.c[name] == last.c[name] for name in ("kind", "model", "endpoint")]
+    query = select(table).join(last, and_(*same, table.c.made_at == last.c.at))
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(table.c.made_at)).mappings()
+        return [Kept(**row) for row in rows]
 
 
 def forget(engine: Engine, before: datetime) -> int:

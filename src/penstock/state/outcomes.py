@@ -49,6 +49,7 @@ class Labelled(NamedTuple):
     row: int
     value: float | None
     text: str | None
+    second: int  # when it was known, since 1970, UTC
 
 
 def write(engine: Engine, told: Sequence[Outcome]) -> None:
@@ -150,7 +151,7 @@ def labels(engine: Engine, endpoint: str, since: int, until: int) -> list[Labell
     To be joined with the prediction log, by id and row.
     """
     told = outcomes.c
-    query = select(told.subject, told.event, told.value, told.text).where(
+    query = select(told.subject, told.event, told.value, told.text, told.second).where(
         told.endpoint == endpoint,
         told.metric == LABEL,
         told.second >= since,
@@ -159,6 +160,6 @@ def labels(engine: Engine, endpoint: str, since: int, until: int) -> list[Labell
     )
     with engine.connect() as connection:
         return [
-            Labelled(subject, int(event), value, said)
-            for subject, event, value, said in connection.execute(query)
+            Labelled(subject, int(event), value, said, second)
+            for subject, event, value, said, second in connection.execute(query)
         ]

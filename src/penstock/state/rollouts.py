@@ -1,4 +1,4 @@
-"""An index of the rollouts, who leads them, and the models that no rollout may take again."""
+"""An index of the rollouts, and the models that no rollout may take again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from penstock.state.tables import controllers, quarantine, rollouts, upsert
-
-CONTROLLER = "controller"
+from penstock.state.tables import quarantine, rollouts, upsert
 
 
 class Listed(NamedTuple):
@@ -32,13 +30,6 @@ class Quarantined(NamedTuple):
     reason: str
     rollout: str
     at: datetime
-
-
-class Leader(NamedTuple):
-    """Who decides at present."""
-
-    holder: str
-    until: datetime
 
 
 def begin(engine: Engine, rollout: str, endpoint: str, at: datetime) -> bool:
@@ -82,41 +73,6 @@ def all_of(engine: Engine) -> list[Listed]:
     query = select(rollouts).order_by(rollouts.c.updated_at.desc(), rollouts.c.id)
     with engine.connect() as connection:
         return [Listed(**row) for row in connection.execute(query).mappings()]
-
-
-def lead(engine: Engine, holder: str, now: datetime, until: datetime) -> bool:
-    """Makes `holder` the leader until then, unless another one leads still.
-
-    One who leads until much later than anybody could has a clock that went ahead, and does not
-    count.
-    """
-    over = (controllers.c.until <= now) | (controllers.c.until > until + (until - now))
-    mine = (controllers.c.holder == holder) | over
-    change = update(controllers).values(holder=holder, until=until)
-    with engine.begin() as connection:
-        if connection.execute(change.where(controllers.c.name == CONTROLLER, mine)).rowcount:
-            return True
-    try:
-        with engine.begin() as connection:
-            row = {"name": CONTROLLER, "holder": holder, "until": until}
-            connection.execute(insert(controllers).values(**row))
-    except IntegrityError:
-        return False
-    return True
-
-
-def leader(engine: Engine) -> Leader | None:
-    query = select(controllers.c.holder, controllers.c.until)
-    with engine.connect() as connection:
-        row = connection.execute(query.where(controllers.c.name == CONTROLLER)).first()
-    return Leader(*row) if row else None
-
-
-def resign(engine: Engine, holder: str, now: datetime) -> None:
-    """Lets another one lead at once."""
-    change = update(controllers).values(until=now).where(controllers.c.holder == holder)
-    with engine.begin() as connection:
-        connection.execute(change)
 
 
 def put_into_quarantine(engine: Engine, one: Quarantined) -> None:

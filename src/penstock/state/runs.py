@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.engine import Row
 
 from penstock.state.tables import runs, steps, upsert
@@ -39,6 +42,8 @@ class RunRow:
     started_at: datetime
     finished_at: datetime | None
     error: dict[str, Any] | None
+    trigger: str = ""  # what started it; empty: a person, by `penstock run`
+    reason: str = ""
     steps: tuple[StepRow, ...] = ()
 
 
@@ -48,10 +53,18 @@ def new_run_id(now: datetime) -> str:
 
 
 class Runs:
-    """The runs of one state database."""
+    """The runs of one state database; of a connection, as part of its transaction."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, bind: Engine | Connection) -> None:
+        self._bind = bind
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        if isinstance(self._bind, Connection):
+            yield self._bind
+            return
+        with self._bind.begin() as connection:
+            yield connection
 
     def start(
         self,
@@ -62,6 +75,8 @@ class Runs:
         orchestrator: str,
         as_of: datetime,
         now: datetime,
+        trigger: str = "",
+        reason: str = "",
     ) -> None:
         """Starts a run; later tasks and attempts of an orchestrator's run go on with it."""
         again = {"status": "running", "finished_at": None, "error": None}
@@ -72,14 +87,16 @@ class Runs:
             "orchestrator": orchestrator,
             "as_of": as_of,
             "started_at": now,
+            "trigger": trigger,
+            "reason": reason,
         }
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             upsert(connection, runs, first | again, change=tuple(again))
 
     def finish(
         self, run_id: str, status: str, now: datetime, error: dict[str, Any] | None = None
     ) -> None:
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             connection.execute(
                 update(runs)
                 .where(runs.c.id == run_id)
@@ -94,7 +111,7 @@ class Runs:
         here = runs.c.orchestrator.in_(("local", "dvc"))
         abandoned = (runs.c.status == "running") & here
         error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]
             ended = {"finished_at": now, "error": error}
             connection.execute(
@@ -130,13 +147,19 @@ class Runs:
             "record": record,
             "error": error,
         }
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             upsert(connection, steps, row)
 
     def list(self, limit: int = 20) -> list[RunRow]:
         """The latest runs, newest first, without their steps."""
         query = select(runs).order_by(runs.c.started_at.desc(), runs.c.id.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def running(self) -> builtins.list[RunRow]:
+        """Those that go on, or were killed, by their rows; the newest first."""
+        query = select(runs).where(runs.c.status == "running").order_by(runs.c.started_at.desc())
+        with self._connection() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def latest_of(self, kind: str, subject: str) -> dict[str, Any] | None:
@@ -145,13 +168,13 @@ class Runs:
         about &= steps.c.record["subject"].as_string() == subject
         query = select(steps.c.record).where(about, steps.c.status != "cached")
         query = query.order_by(steps.c.started_at.desc()).limit(1)
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             found: dict[str, Any] | None = connection.execute(query).scalar()
         return found
 
     def get(self, run_id: str) -> RunRow | None:
         """One run with its steps in order of start; `run_id` may be a unique beginning."""
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             found = connection.execute(
                 select(runs)
                 .where(runs.c.id.startswith(run_id, autoescape=True))

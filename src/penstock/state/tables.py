@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-REVISION = "0006"  # the newest migration
+REVISION = "0008"  # the newest migration
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +60,9 @@ runs = Table(
     Column("started_at", UtcDateTime, nullable=False, index=True),
     Column("finished_at", UtcDateTime),
     Column("error", JSON),
+    # What started it: schedule, drift, manual, …; empty: somebody typed `penstock run`.
+    Column("trigger", String(16), nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
 )
 
 steps = Table(
@@ -288,6 +291,46 @@ lineage_edges = Table(
     Index("lineage_edges_parent", "parent", "child"),
 )
 
+# What rules found that is not over. Those that fire are the fold of their entries in the ledger;
+# those that wait for a second look stand here alone.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("status", String(16), nullable=False),  # pending, firing, resolved
+    Column("document", JSON, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Messages on their way to people: one row a channel.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("message", String(128), primary_key=True),  # the same one is never queued twice
+    Column("channel", String(64), primary_key=True),  # its kind, and a hash of its address
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("level", String(16), nullable=False),  # info, success, warning, failure, resolved
+    Column("thread", String(128), nullable=False),  # what it is about; for pagers, and mail readers
+    Column("queued_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("holder", String(128), nullable=False),  # who sends it at present; empty: nobody
+    Column("held_until", UtcDateTime),
+    Column("delivered_at", UtcDateTime),
+    Column("error", Text, nullable=False),  # why the last attempt failed
+    Index("outbox_due", "delivered_at", "due_at"),
+)
+
+# When what goes on by itself was last done to its end; the ledger would be full of it.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", String(64), primary_key=True),  # monitor, alerts
+    Column("at", UtcDateTime, nullable=False),
+    Column("said", Text, nullable=False),  # what went wrong that time; empty: nothing
+)
+
 # What looks at models said: of a feature that drifts it is asked in how many windows it did.
 monitor_reports = Table(
     "monitor_reports",
@@ -315,3 +358,10 @@ def upsert(
     changed = {name: row[name] for name in change or row.keys() - keys}
     statement = insert(table).values(**row)
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Writes a row unless there is one of the same key; whether it is new."""
+    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(**row).on_conflict_do_nothing()
+    return bool(connection.execute(statement).rowcount)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Job:
     key: str  # names the study, so that only the same inputs resume it
     scratch: Path
     progress: Callable[..., None]
+    tags: Mapping[str, str] = field(default_factory=dict)  # more of the MLflow run
 
 
 def train_model(job: Job) -> TrainedModel:
@@ -129,7 +130,7 @@ def _track(
     digest: str,
 ) -> str:
     """One MLflow run with all that is needed to do it again; marked failed if not whole."""
-    digests = {
+    tags = {
         "penstock.run": job.run_id,
         "penstock.dataset": job.dataset.digest,
         "penstock.dataset.dvc_md5": job.dataset.dvc_md5,
@@ -137,6 +138,7 @@ def _track(
         "penstock.definitions": job.features.definitions,
         "penstock.code": job.code,
         "penstock.model": digest,
+        **job.tags,
     }
     (job.scratch / "environment.txt").write_text(tracking.environment())
     files = {"model": model, "plots": job.scratch / "plots", "": job.scratch / "environment.txt"}
@@ -145,7 +147,7 @@ def _track(
         (job.scratch / "search").mkdir()
         (job.scratch / "search" / "trials.json").write_text(json.dumps(trials, indent=1))
         files["search"] = job.scratch / "search" / "trials.json"
-    run = tracking.start_run(job.project, job.run_id, digests)
+    run = tracking.start_run(job.project, job.run_id, tags)
     try:
         tracking.log(
             job.project,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mailboxes import Mailbox, running
+from mailboxes import Mailbox, mail_server
 from openlineage_schemas import faults
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ class Airflow:
 
 @pytest.fixture(scope="module")
 def mailbox() -> Iterator[Mailbox]:
-    with running() as box:
+    with mail_server() as (box, _):
         yield box
 
 
@@ -344,7 +344,7 @@ def test_a_failure_that_may_pass_is_tried_again(nightly: Run) -> None:
 
 
 def test_a_retry_that_helped_is_no_reason_to_call_anybody(nightly: Run, mailbox: Mailbox) -> None:
-    subjects = [mail["subject"] for mail in mailbox.mails]
+    subjects = [mail["subject"] for mail in mailbox.received]
     assert not any("count_rows" in subject for subject in subjects)
     assert "[shop] shop@1 waits for approval" in subjects
 
@@ -370,7 +370,7 @@ def test_a_failed_run_is_recorded_with_the_reason(refused: Run) -> None:
 def test_the_team_hears_of_a_failure_once(airflow: Airflow, refused: Run, mailbox: Mailbox) -> None:
     notices = (airflow.project / ".penstock" / "notices.log").read_text()
     assert notices.count("[shop] evaluate_model failed") == 1
-    mails = [m for m in mailbox.mails if m["subject"] == "[shop] evaluate_model failed"]
+    mails = [m for m in mailbox.received if m["subject"] == "[shop] evaluate_model failed"]
     assert len(mails) == 1
     assert "expected >= 0.9999" in mails[0].get_payload(decode=True).decode()
 

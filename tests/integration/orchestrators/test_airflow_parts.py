@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from mailboxes import running
+from mailboxes import mail_server
 from regulated import Regulated
 
 from penstock.approvals import giving
@@ -204,7 +204,7 @@ def test_a_database_that_is_away_is_waited_for_and_a_mistake_is_not(
 @pytest.fixture
 def told(make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A project whose team has a mailbox."""
-    with running() as box:
+    with mail_server() as (box, _):
         monkeypatch.setenv("PENSTOCK_NOTIFY_EMAILS", "team@example.com")
         monkeypatch.setenv("PENSTOCK_NOTIFY_SMTP_HOST", "127.0.0.1")
         monkeypatch.setenv("PENSTOCK_NOTIFY_SMTP_PORT", str(box.port))
@@ -222,7 +222,7 @@ def test_a_late_run_is_told_of_once_however_often_its_deadline_fires(told: Any) 
         await asyncio.gather(one, late(str(project.root), "dev", context))
 
     asyncio.run(twice_at_once())
-    (mail,) = box.mails
+    (mail,) = box.received
     assert mail["subject"] == "[shop] a run is late"
     body = mail.get_payload(decode=True).decode()
     assert "It was to end by 2026-11-29T08:00:00Z, and is running." in body
@@ -239,7 +239,7 @@ def test_a_notifier_mails_what_its_templates_say(told: Any) -> None:
         body="Task: {{ task_id }}",
     )
     notifier({"run_id": "manual__1", "task_id": "load"})
-    (mail,) = box.mails
+    (mail,) = box.received
     assert mail["subject"] == "[shop] manual__1 failed"
     assert mail.get_payload(decode=True).decode().strip() == "Task: load"
     assert "manual__1 failed" in Path(project.folder / "notices.log").read_text()

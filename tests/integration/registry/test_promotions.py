@@ -188,6 +188,9 @@ def test_what_others_change_in_mlflow_is_noticed_and_put_right(
     assert "archived is gone in MLflow; by the ledger it is shop@1" in printed
     (stray,) = said("models", "show", "shop@3")["strays"]
     assert stray["alias"] == "champion"
+    assert {one["alias"] for one in said("status")["strays"]} == {"champion", "archived"}
+    assert shop.penstock("status") == 0
+    assert "! champion is shop@3 in MLflow" in capsys.readouterr().out
     assert shop.penstock("doctor") == 1
     assert "penstock models promote --mend" in capsys.readouterr().out
 
@@ -195,6 +198,8 @@ def test_what_others_change_in_mlflow_is_noticed_and_put_right(
     assert mended == {"champion", "archived"}
     assert shop.aliases() == {"staging": 1, "champion": 2, "archived": 1, "favourite": 3}
     assert strays(shop.project, shop.engine) == []
+    (entry, other) = Ledger(shop.engine).entries("model.alias_mended")
+    assert {entry.details["alias"], other.details["alias"]} == mended
 
 
 def test_a_crash_between_the_entry_and_the_alias_is_repaired_by_the_next_who_looks(

@@ -22,7 +22,7 @@ from penstock.orchestrators.airflow.assets import asset_of, ends_of
 from penstock.orchestrators.airflow.frame import opened_by, shared_by
 from penstock.orchestrators.airflow.operators import PenstockStepOperator
 from penstock.pipeline.plan import Plan, Step, family_of, plan_of
-from penstock.project import SETTINGS_FILE, Project, open_project
+from penstock.project import Project, open_project, project_above
 
 # The task groups, in order, and the steps of the standard plan in each.
 GROUPS = {
@@ -39,7 +39,7 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
     Airflow finds the DAG that carries models into production beside it, unless [airflow]
     production is off.
     """
-    root = _root_of(Path(file).resolve())
+    root = project_above(Path(file))
     environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
     project = open_project(root, environment)
     plan = plan_of(project)
@@ -61,16 +61,6 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
 
         add_production_dag(project)
     return dag
-
-
-def _root_of(file: Path) -> Path:
-    root = next((folder for folder in file.parents if (folder / SETTINGS_FILE).is_file()), None)
-    if root is None:
-        raise ProjectError(
-            f"no {SETTINGS_FILE} in any folder above {file}",
-            hint="keep the file in its project's dags/, and link it into Airflow's folder of DAGs",
-        )
-    return root
 
 
 def _require_known(project: Project, plan: Plan) -> None:
@@ -149,6 +139,7 @@ def _task(dag: DAG, group: TaskGroup, project: Project, plan: Plan, step: Step) 
         "task_group": group,
         "needs": sorted({*plan.sources(step).values(), *step.after}),
         "before": sorted(plan.downstream(step.name)),
+        "python": limits.python,
         "execution_timeout": limits.timeouts.get(name, limits.timeout),
         "pool": project.settings.airflow.pools.get(name, project.settings.airflow.pool),
         **opened_by(project),
@@ -163,7 +154,13 @@ def _task(dag: DAG, group: TaskGroup, project: Project, plan: Plan, step: Step) 
 
 def _close(project: Project, context: Any) -> None:
     """Called in Airflow's DAG processor when a run has failed."""
+    step = context["ti"].task_id if "ti" in context else "a step"
+    ended = (context["run_id"], step, context.get("reason") or "no reason given")
+    if python := project.settings.pipeline.python:
+        from penstock.orchestrators.other_python import close_run_in
+
+        close_run_in(python, str(project.root), project.environment, *ended)
+        return
     from penstock.orchestrators.task import close_run
 
-    step = context["ti"].task_id if "ti" in context else "a step"
-    close_run(project, context["run_id"], step, context.get("reason") or "no reason given")
+    close_run(project, *ended)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
@@ -25,7 +25,12 @@ from penstock.orchestrators.airflow.assets import tell
 from penstock.pipeline.plan import family_of
 from penstock.project import open_project
 
+if TYPE_CHECKING:
+    from penstock.orchestrators.tasks import Task
+
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
+# What a run was started for, by Airflow's types of run; all others are by hand.
+TRIGGERS = {"scheduled": "schedule", "asset_triggered": "data"}
 Records = dict[str, dict[str, Any] | None]
 
 
@@ -40,6 +45,7 @@ class PenstockStepOperator(BaseOperator):
         needs: Collection[str],
         step: str = "",
         before: Collection[str] = (),
+        python: str = "",
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -48,11 +54,13 @@ class PenstockStepOperator(BaseOperator):
         self.needs = sorted(needs)  # the steps whose records it is given
         self.step = step or self.task_id
         self.before = sorted(before)  # the steps that stand behind it
+        self.python = python  # that runs the step; empty: the one that runs Airflow's task
 
     def execute(self, context: Any) -> dict[str, Any]:
-        from penstock.orchestrators.task import Task, run_task
+        from penstock.orchestrators.tasks import Task
 
         asked, instance = Asked.of(context["params"]), context["ti"]
+        kind = context["dag_run"].run_type
         if asked.leaves_out(self.step, self.before):
             raise AirflowSkipException(f"the run was to end with {asked.until}")
         task = Task(
@@ -64,13 +72,23 @@ class PenstockStepOperator(BaseOperator):
             orchestrator="airflow",
             until=asked.until,
             rerun=asked.rerun == self.step,
+            trigger=TRIGGERS.get(str(getattr(kind, "value", kind)), "manual"),
+            reason=asked.reason,
         )
         with failing_once(), _quiet_tools():
-            project = open_project(Path(self.project), self.environment)
             records = _records(instance, self.needs)
-            record = run_task(project, task, records)
+            record = self._record(task, records)
         tell(context, record, *records.values())
         return record
+
+    def _record(self, task: Task, records: Records) -> dict[str, Any]:
+        if self.python:
+            from penstock.orchestrators.other_python import run_task_in
+
+            return run_task_in(self.python, self.project, self.environment, task, records)
+        from penstock.orchestrators.task import run_task
+
+        return run_task(open_project(Path(self.project), self.environment), task, records)
 
     def on_kill(self) -> None:
         """Ends the step, so that its end is recorded: on SIGTERM Airflow 3 does no more than call

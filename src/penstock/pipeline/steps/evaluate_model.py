@@ -58,6 +58,7 @@ def evaluate_model(
         seed=project.seed,
         champion=_champion(context, holdout),
         extra=dict(own(model, holdout)) if own else None,
+        better_by=settings.triggers.better_by if context.trigger else None,
     )
     judged = Judged(model, trained.digest, probability)
     profile = _profile(context, features, holdout, judged)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.notifications.delivery import deliver
+from penstock.notifications.outbox import tell
 from penstock.pipeline.context import StepContext
 from penstock.records import (
     DatasetVersion,
@@ -41,5 +41,6 @@ def notify_team(
             f"  {command}",
         ]
     )
-    channels = deliver(title, body, settings.notify, context.project.folder / "notices.log")
+    # Another attempt tells nobody twice.
+    channels = tell(context.project, title, body, key=f"{context.run_id}/{version.label}")
     return Notice(title=title, body=body, next_command=command, channels=channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from penstock.approvals.book import REGISTERED
 from penstock.audit.ledger import Draft, Ledger, present_actor
 from penstock.pipeline.context import StepContext
 from penstock.records import (
@@ -17,6 +18,7 @@ from penstock.records import (
 
 if TYPE_CHECKING:
     from penstock.registry.provenance import Build
+    from penstock.registry.versions import Found
 
 
 def register_model(
@@ -43,18 +45,30 @@ def register_model(
     context.progress("signing the model")
     build = _build(context, dataset, features, trained, report)
     attested = attest(context.project, context.project.absolute(trained.path), build)
+    begun, told_before = _begun(context, trained)
     version = register(
-        context.project, trained.mlflow_run_id, digests, report.metrics, features.service, attested
+        context.project,
+        trained.mlflow_run_id,
+        digests,
+        report.metrics,
+        features.service,
+        {**attested, **context.tags},
+        begun,
     )
     run = Run(context.run_id, context.as_of, dataset, checked, features, trained, report)
     manifest = released(context.project, version, run)
+    if told_before:
+        return version
     reason = f"passed {len(report.checks)} checks"
     told = {"digests": digests, "metrics": report.metrics, "authors": _authors(context, dataset)}
+    if context.occasion:
+        reason += f"; made because of {context.occasion}"
+        told |= {"trigger": context.trigger, "because": context.reason}
     with Ledger(context.database).page() as page:
         page.write(
             Draft(
                 by=present_actor(),
-                action="model.registered",
+                action=REGISTERED,
                 subject=version.label,
                 digest=version.digest,
                 run_id=context.run_id,
@@ -64,6 +78,23 @@ def register_model(
         )
         record(page, manifest, reason=reason)
     return version
+
+
+def _begun(context: StepContext, trained: TrainedModel) -> tuple[Found | None, bool]:
+    """The version that a killed attempt at this step has left, and whether the ledger has it.
+
+    Of a version that is not in the ledger nobody has been told: it is nobody's but that attempt's.
+    """
+    from penstock.registry.versions import versions
+
+    told = {entry.subject: entry for entry in Ledger(context.database).entries(REGISTERED)}
+    for version in versions(context.project):
+        if (version.run_id, version.digest) != (trained.mlflow_run_id, trained.digest):
+            continue
+        entry = told.get(version.label)
+        if entry is None or entry.run_id == context.run_id:
+            return version, entry is not None
+    return None, False
 
 
 def _authors(context: StepContext, dataset: DatasetVersion) -> dict[str, list[str]]:

@@ -29,5 +29,6 @@ def train_model(
         key=context.key,
         scratch=context.scratch,
         progress=context.progress,
+        tags=context.tags,
     )
     return training.train_model(job)

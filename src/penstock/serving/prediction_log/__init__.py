@@ -6,6 +6,7 @@
     columns     lines as an Arrow table
     compaction  finished segments → Parquet, by date and endpoint
     reading     Parquet and segments as one DuckDB relation
+    finding     one prediction, by its id
     retention   old partitions are deleted
     erasing     what is known of one person is destroyed
     shipping    Parquet files to object storage

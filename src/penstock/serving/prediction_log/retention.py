@@ -20,17 +20,20 @@ def expired(dates: Iterable[date], keep_days: int, today: date) -> list[date]:
     return sorted(day for day in dates if day < today - timedelta(days=keep_days))
 
 
-def delete_expired(folder: Path, keep_days: int, today: date) -> list[date]:
-    """Deletes the partitions of expired dates, and gives these. `today` is the date in UTC.
+def expired_in(folder: Path, keep_days: int, today: date) -> list[date]:
+    """The dates whose partitions are to be deleted. `today` is the date in UTC."""
+    return expired(_partitions(LogFolder(folder).parquet), keep_days, today)
+
+
+def delete_dates(folder: Path, dates: Iterable[date]) -> None:
+    """Deletes the partitions of some dates, and what was left of such a deletion.
 
     Rows that are still in segments go once they have been compacted. Raises `ResourceError`.
     """
     parquet = LogFolder(folder).parquet
-    partitions = {day: path for path in parquet.glob("date=*") if (day := _date_of(path))}
-    gone = expired(partitions, keep_days, today)
+    partitions = _partitions(parquet)
     try:
-        for day in gone:
-            path = partitions[day]
+        for path in (partitions[day] for day in dates if day in partitions):
             # A name that no reader looks at: a date is there as a whole, or not at all.
             path.rename(path.with_name(f"{EXPIRED}{path.name}"))
         for left in parquet.glob(f"{EXPIRED}*"):
@@ -40,7 +43,10 @@ def delete_expired(folder: Path, keep_days: int, today: date) -> list[date]:
             f"old predictions cannot be deleted: {error}",
             hint=f"see that {parquet} may be written",
         ) from error
-    return gone
+
+
+def _partitions(parquet: Path) -> dict[date, Path]:
+    return {day: path for path in parquet.glob("date=*") if (day := _date_of(path))}
 
 
 def _date_of(path: Path) -> date | None:

@@ -15,7 +15,7 @@ import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from penstock.serving.prediction_log.rows import is_whole
@@ -48,9 +48,11 @@ class LogFolder:
     def list_segments(self) -> list[Path]:
         return sorted(self.segments.glob(f"*{SUFFIX}"))
 
-    def list_parquet(self) -> list[Path]:
-        """All of them, also those whose segment is still there and counts instead."""
-        return sorted(self.parquet.glob("date=*/endpoint=*/*.parquet"))
+    def list_parquet(self, since: date = date.min, until: date = date.max) -> list[Path]:
+        """Those of some dates, also where the segment is still there and counts instead."""
+        first, last = f"date={since}", f"date={until}"
+        dates = [one for one in self.parquet.glob("date=*") if first <= one.name <= last]
+        return sorted(file for one in dates for file in one.glob("endpoint=*/*.parquet"))
 
 
 class Segment:
@@ -119,6 +121,15 @@ def segment_name(now: datetime, host: str, pid: int, unique: str) -> str:
     """Names sort by start time; what follows keeps hosts and processes apart."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", host)[:64] or "host"
     return f"{now:%Y%m%dT%H%M%S%f}Z-{plain}-{pid}-{unique}{SUFFIX}"
+
+
+def begun_at(name: str) -> datetime | None:
+    """When a segment of this name was begun; None for a name of another kind."""
+    moment = name.partition("-")[0]
+    try:
+        return datetime.strptime(moment, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 @contextlib.contextmanager

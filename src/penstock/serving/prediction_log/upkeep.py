@@ -25,6 +25,7 @@ from penstock.serving.config import GatewayConfig
 log = logging.getLogger(__name__)
 
 INTERVAL = 300.0  # seconds
+EXPIRING, EXPIRED = "prediction.expiring", "prediction.expired"
 STATE = "PENSTOCK_STATE_URL"  # by the environment: it may have a password
 
 
@@ -50,21 +51,29 @@ async def keep_up(folder: Path, config: GatewayConfig) -> None:
 
 def upkeep(folder: Path, retention_days: int, destination: str, endpoint: str = "") -> None:
     """One round. Raises `PenstockError`; what was done stays done."""
-    from penstock.audit.ledger import Ledger
     from penstock.serving.prediction_log.compaction import compact
-    from penstock.serving.prediction_log.retention import delete_expired
     from penstock.serving.prediction_log.shipping import ship
-    from penstock.state.database import open_state
 
     compact(folder)
     if destination:
         ship(folder, destination)
     if retention_days:
-        gone = delete_expired(folder, retention_days, datetime.now(UTC).date())
-        if gone and endpoint:
-            told = {"dates": [str(day) for day in gone], "retention": f"{retention_days}d"}
-            engine = open_state(os.environ.get(STATE, ""), folder.absolute().parent)
-            Ledger(engine).append("prediction.expired", endpoint, digest="", details=told)
+        _expire(folder, retention_days, endpoint)
+
+
+def _expire(folder: Path, retention_days: int, endpoint: str) -> None:
+    from penstock.audit.announced import announced
+    from penstock.serving.prediction_log.retention import delete_dates, expired_in
+    from penstock.state.database import open_state
+
+    going = expired_in(folder, retention_days, datetime.now(UTC).date())
+    if not (going and endpoint):
+        delete_dates(folder, going)
+        return
+    told = {"dates": [str(day) for day in going], "retention": f"{retention_days}d"}
+    engine = open_state(os.environ.get(STATE, ""), folder.absolute().parent)
+    with announced(engine, EXPIRING, EXPIRED, endpoint, told):
+        delete_dates(folder, going)
 
 
 def main() -> None:

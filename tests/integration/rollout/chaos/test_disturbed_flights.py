@@ -20,7 +20,7 @@ from penstock.errors import RolloutError
 from penstock.registry import versions
 from penstock.serving import endpoint as endpoints
 from penstock.serving.routing.table import serving_only
-from penstock.state import rollouts, routes
+from penstock.state import leadership, routes
 
 pytestmark = pytest.mark.slow
 
@@ -194,7 +194,7 @@ def test_who_led_with_a_clock_that_was_ahead_leads_no_longer(begin: Callable[...
     one.skew = 0 * HOUR
     one.controller = one.another()
     one.look()
-    leader = rollouts.leader(one.shop.engine)
+    leader = leadership.leader(one.shop.engine)
     assert leader is not None
     assert leader.holder == one.controller.name
     assert lease(one) <= one.clock() + timedelta(seconds=30)

@@ -1,0 +1,186 @@
+"""`make bench-drift`: how often does monitoring cry wolf, and what does it miss?
+
+False alarms: two samples of one distribution, again and again. `ours` is the share that is called
+different; for p-values alone at 5 % it must be within the binomial's 99.9 % bounds of that (below
+them only where values are so few that no test can be exact), and what is reported, which takes an
+effect too, below the upper one. `peer` is what another rule calls drift on the same samples: the
+naive one (Kolmogorov-Smirnov p < 0.05 each, PSI > 0.1), Evidently's defaults as documented, and
+Evidently itself where it can be installed. Power: a change of the world, and the share that is not
+reported; a twentieth may be missed.
+
+BENCH_DRIFT_LARGEST (default 1000000) is the size of the largest samples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from drift_worlds import SAME, Values, by_evidently, column_of, naive, ours, psi_over_deciles
+from rollouts import made
+from scipy.stats import binom
+from serving_peers import FILES, VENVS, install
+from side_by_side import Row, write
+
+from penstock.monitoring.drift import drift_of
+from penstock.monitoring.quality import quality_of
+from penstock.monitoring.report import Verdict
+from penstock.monitoring_settings import MonitoringSettings
+
+SEED = 20261129
+ALPHA = 0.05
+# Size of both samples → how often they are drawn.
+REPEATS = {50: 1000, 200: 1000, 1000: 500, 10_000: 200, 100_000: 50, 1_000_000: 10}
+WITH_EVIDENTLY = (200, 1000, 5000)
+COLUMNS = 200  # of one run of Evidently, each a sample of its own
+SETTINGS = MonitoringSettings(alpha=ALPHA, min_rows=50)
+
+
+def false_alarms(name: str, size: int) -> list[Row]:
+    """One distribution at one size: the p-value alone, and what is reported."""
+    repeats, draw, generator = REPEATS[size], SAME[name], generator_of(name, size)
+    pairs = ((draw(generator, size), draw(generator, size)) for _ in range(repeats))
+    judged = [(*ours(a, b), naive(a, b), psi(a, b), by_evidently(a, b)) for a, b in pairs]
+    p, reported, ks, deciles, evidently = (np.array(each) for each in zip(*judged, strict=True))
+    rate, most = float((p <= ALPHA).mean()), upper(repeats)
+    least = float(binom.ppf(0.001, repeats, ALPHA)) / repeats
+    note = f"p ≤ 5 % {rate:.3f}" + (" (few values: too rarely)" if rate < least else "")
+    work = f"same {name}, {size:,}"
+    rows = [made(f"{work}: p ≤ 5 %; naive", rate, float(ks.mean()), ALPHA, most=most)]
+    called = float(reported.mean())
+    rows.append(made(f"{work}: reported; PSI > 0.1", called, float(deciles.mean()), ALPHA,
+                     most=most, note=note))  # fmt: skip
+    rows.append(made(f"{work}: reported; Evidently's rule", called, float(evidently.mean()), ALPHA,
+                     most=most))  # fmt: skip
+    return rows
+
+
+def psi(before: Values, now: Values) -> bool:
+    """Of categories it is what `naive` is."""
+    return naive(before, now) if before.dtype.kind == "U" else psi_over_deciles(before, now)
+
+
+def by_evidently_itself(size: int) -> list[Row]:
+    """A table of independent columns that stayed as they are; one run of Evidently judges it."""
+    if not (VENVS / "evidently" / "installed.txt").is_file():
+        return []
+    rows = []
+    for name in ("normal", "lognormal", "10 categories"):
+        generator = generator_of(name, size)
+        before, now = (
+            {f"x{i}": SAME[name](generator, size) for i in range(COLUMNS)} for _ in range(2)
+        )
+        theirs = evidently_on(pa.table(before), pa.table(now))
+        reported = [ours(before[key], now[key])[1] for key in before]
+        rows.append(
+            made(f"same {name}, {size:,}: reported; Evidently", float(np.mean(reported)),
+                 float(np.mean(list(theirs["drifted"].values()))), ALPHA, most=upper(COLUMNS))
+        )  # fmt: skip
+    return rows
+
+
+def evidently_on(before: pa.Table, now: pa.Table) -> dict[str, dict[str, bool]]:
+    with tempfile.TemporaryDirectory() as desk:
+        files = [Path(desk) / f"{name}.parquet" for name in ("before", "now")]
+        for file, table in zip(files, (before, now), strict=True):
+            pq.write_table(table, file)
+        python = VENVS / "evidently" / "bin" / "python"
+        done = subprocess.run(
+            [python, FILES / "evidently_drift.py", *files],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, bool]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def changes() -> dict[str, Callable[[np.random.Generator, Values], Values]]:
+    """Ways in which a window differs from what was learned; each takes a like sample."""
+    return {
+        "mean + 0.3 deviations": lambda g, x: x + 0.3,
+        "twice the deviation": lambda g, x: x * 2,
+        "lognormal, half of it 0": lambda g, x: np.where(g.random(len(x)) < 0.5, 0.0, np.exp(x)),
+        "60 % null": lambda g, x: np.where(g.random(len(x)) < 0.6, np.nan, x),
+        "a new category in 5 %": lambda g, x: np.where(g.random(len(x)) < 0.05, "new", named(x)),
+        "swapped with a column of deviation 3": lambda g, x: g.normal(1.0, 3.0, len(x)),
+    }
+
+
+def power(change: str, size: int) -> list[Row]:
+    """The share of changed windows that neither gate nor drift reports."""
+    generator, alter = generator_of(change, size), changes()[change]
+    missed = {"ours": 0, "Evidently's rule": 0, "naive": 0}
+    repeats = 200
+    for _ in range(repeats):
+        before, now = generator.normal(size=10_000), generator.normal(size=size)
+        now = alter(generator, now)
+        if "lognormal" in change:
+            before = np.exp(before)
+        elif now.dtype.kind == "U":
+            before = named(before)
+        missed["ours"] += not reported(before, now)
+        missed["Evidently's rule"] += not by_evidently(before, now)
+        missed["naive"] += not naive(before, now)
+    shares = {name: count / repeats for name, count in missed.items()}
+    work = f"{change}, {size:,} against 10,000: missed"
+    return [
+        made(f"{work}; {name}", shares["ours"], shares[name], 0.05)
+        for name in ("Evidently's rule", "naive")
+    ]
+
+
+def reported(before: Values, now: Values) -> bool:
+    """As monitoring has it: the gates on the data first, and then drift."""
+    reference = column_of(before)
+    window = {"x": column_of(now, reference)}
+    measures = quality_of([reference], window, {}, SETTINGS)
+    measures += drift_of([reference], window, SETTINGS)
+    return any(one.verdict is Verdict.FOUND for one in measures)
+
+
+def named(values: Values) -> Values:
+    """Numbers as five categories."""
+    return np.array(["a", "b", "c", "d", "e"])[np.searchsorted([-1, -0.3, 0.3, 1], values)]
+
+
+def generator_of(name: str, size: int) -> np.random.Generator:
+    return np.random.default_rng([SEED, size, crc32(name.encode())])
+
+
+def upper(repeats: int) -> float:
+    """As many false alarms as chance makes once in a thousand."""
+    return float(binom.ppf(0.999, repeats, ALPHA)) / repeats
+
+
+LARGEST = int(os.environ.get("BENCH_DRIFT_LARGEST", "1000000"))
+PARTS: dict[str, list[tuple[Callable[..., list[Row]], tuple[object, ...]]]] = {
+    "power": [(power, (name, size)) for name in changes() for size in (200, 1000)],
+    "same": [(false_alarms, (name, size)) for size in REPEATS for name in SAME if size <= LARGEST],
+    "evidently": [(by_evidently_itself, (size,)) for size in WITH_EVIDENTLY],
+}
+
+
+def main(names: list[str]) -> int:
+    """All parts, or those that are named."""
+    if fault := install("evidently"):
+        print(f"Evidently cannot be installed: {fault.splitlines()[-1]}", flush=True)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = [job for name in names or PARTS for job in PARTS[name]]
+        done = [pool.submit(work, *given) for work, given in jobs]
+        rows = [row for one in done for row in one.result()]
+    write("drift", rows)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Continuous integration of a project: check it, try a change, promote what was merged."""

@@ -1,0 +1,1 @@
+"""Who is told of what the looks found, when, and what is done about it."""

@@ -1,0 +1,1 @@
+"""What goes on by itself: the scheduler, and the processes that `penstock up` keeps alive."""

@@ -1,0 +1,122 @@
+"""One service that is kept alive: what it is doing, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from penstock.project import Project
+from penstock.services.child import Child
+from penstock.services.restarts import STEADY, decide
+from penstock.services.roster import Service
+from penstock.services.standing import ServiceStanding
+from penstock.serving import endpoint
+
+Say = Callable[[str], None]
+
+
+class Kept:
+    """Owned by one thread, which starts the process."""
+
+    def __init__(
+        self,
+        project: Project,
+        service: Service,
+        log: Path,
+        say: Say,
+        gave_up: Callable[[str, str], None],
+    ) -> None:
+        self.service = service
+        self._project = project
+        self._log = log
+        self._say = say
+        self._gave_up = gave_up  # is told the service and the reason
+        self._child: Child | None = None
+        self._state = "waiting"
+        self._since: datetime | None = None
+        self._due: datetime | None = None  # the next start; None: now
+        self._reason = ""
+        self._crashes = self._starts = 0
+        self._other = 0  # the process, not ours, that serves the same endpoint
+
+    def look(self, now: datetime) -> None:
+        """Starts what is to be started, and sees how what was started has ended."""
+        if self._child is not None:
+            if (status := self._child.poll()) is not None:
+                self._ended(status, now)
+        elif self._state == "failed":
+            return
+        elif other := self._served_elsewhere():
+            if other != self._other:
+                self._say(f"{self.service.name}: process {other} serves it already; watching it")
+                self._turn("elsewhere", now)
+            self._other = other
+        elif self._due is None or now >= self._due:
+            self._start(now)
+
+    def standing(self) -> ServiceStanding:
+        child = self._child
+        said = child.last_line if child else self._reason
+        log, url = self._log, self.service.url
+        if self.service.endpoint:
+            found = endpoint.status(self._folder)
+            url = found.url if found.live else ""
+            log = self._folder / "gateway.log" if self._state == "elsewhere" else log
+            said = f"serves {found.live}" if found.live else found.error or said
+        return ServiceStanding(
+            name=self.service.name,
+            state=self._state,
+            pid=child.pid if child else self._other,
+            since=self._since,
+            restarts=max(self._starts - 1, 0),
+            said=said,
+            url=url,
+            log=str(log),
+        )
+
+    def tell_to_end(self) -> None:
+        if self._child is not None:
+            self._child.tell_to_end()
+
+    def end(self, patience: float, now: datetime) -> None:
+        """Returns when nothing is left of it."""
+        if self._child is not None:
+            self._child.end(patience)
+            self._child = None
+        if self.service.endpoint:
+            endpoint.stop(self._folder)
+        self._other = 0
+        self._turn("stopped", now)
+
+    @property
+    def _folder(self) -> Path:
+        return self._project.endpoint(self.service.endpoint)
+
+    def _served_elsewhere(self) -> int:
+        """A deployment starts a gateway where none runs, which outlives it."""
+        return endpoint.status(self._folder).pid if self.service.endpoint else 0
+
+    def _start(self, now: datetime) -> None:
+        self._child = Child(self.service, self._log, self._project.settings.services)
+        self._starts += 1
+        self._other, self._due = 0, None
+        self._say(f"{self.service.name}: started, process {self._child.pid}")
+        self._turn("running", now)
+
+    def _ended(self, status: int, now: datetime) -> None:
+        assert self._child is not None
+        self._child.end(0.0)  # what it has left behind
+        last, self._child = self._child.last_line, None
+        up = now - self._since if self._since else timedelta(0)
+        decision = decide(status, up, 0 if up >= STEADY else self._crashes)
+        self._crashes = decision.crashes
+        self._reason = f"{decision.reason}: {last}" if last else decision.reason
+        self._say(f"{self.service.name}: {self._reason}")
+        self._due = None if decision.pause is None else now + decision.pause
+        self._turn("failed" if decision.pause is None else "waiting", now)
+        if decision.pause is None:
+            self._gave_up(self.service.name, self._reason)
+
+    def _turn(self, state: str, now: datetime) -> None:
+        self._state, self._since = state, now

@@ -1,0 +1,202 @@
+"""Orders of runs on SQLite and PostgreSQL: of many who decide at once one fires; crashes; ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from sqlalchemy import Engine
+
+from penstock.audit.ledger import Ledger
+from penstock.monitoring.trigger_book import ACTIONS, read_book, request
+from penstock.monitoring.triggers import Cause, Hold, Kind, Outcome
+from penstock.monitoring.webhook import Asked, received
+from penstock.orchestrators import triggering
+from penstock.orchestrators.triggering import check, decided, fire, ordered, settle
+from penstock.project import Project
+from penstock.records import ModelVersion, to_json
+from penstock.rollout.service import Desk
+from penstock.state.runs import Runs
+
+NOW = datetime(2026, 11, 29, 2, tzinfo=UTC)
+DECIDER = """\
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from penstock.monitoring.triggers import Cause, Kind
+from penstock.orchestrators.triggering import decided
+from penstock.project import open_project
+from penstock.state.database import open_database
+project = open_project(Path(sys.argv[1]), "dev")
+engine = open_database(project)
+cause = Cause(Kind.WEBHOOK, sys.argv[2], "the shop moved", datetime.now(UTC), asked=True)
+print("ready", flush=True); sys.stdin.readline()
+decision, order = decided(project, engine, [cause])
+print(order.run if order else decision.hold)
+"""
+
+
+VERSION = ModelVersion(
+    name="shop", version=4, digest="ab" * 32, source="s", mlflow_run_id="m", digests={}
+)
+
+
+def cause(key: str = "a", kind: Kind = Kind.WEBHOOK) -> Cause:
+    return Cause(kind, key, "the shop moved", datetime.now(UTC), asked=True)
+
+
+def deciders(project: Project, keys: list[str]) -> list[str]:
+    """What each of several processes says that decide at once."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DECIDER, str(project.root), key],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for key in keys
+    ]
+    for one in processes:
+        assert one.stdout
+        assert one.stdout.readline() == "ready\n"
+    for one in processes:
+        assert one.stdin
+        one.stdin.write("\n")
+        one.stdin.flush()
+    return [one.communicate(timeout=120)[0].strip() for one in processes]
+
+
+def ran(engine: Engine, run: str, status: str, **more: Any) -> None:
+    """As a run leaves it."""
+    runs, common = Runs(engine), {"pipeline": "shop", "environment": "dev", "as_of": NOW}
+    runs.start(run, orchestrator="airflow", now=NOW, **common)  # not this machine's to interrupt
+    if how := more.get("registered"):
+        record = to_json(VERSION)
+        runs.record_step(run, "register_model", status=how, started_at=NOW, record=record)
+    if status != "running":
+        error = {"error": more.get("error", "StepError"), "message": "so it was", "hint": ""}
+        runs.finish(run, status, NOW, None if status == "succeeded" else error)
+
+
+def test_of_processes_that_decide_at_once_one_fires_and_the_others_join(
+    project: Project, database: Engine
+) -> None:
+    said = deciders(project, ["one cause", "one cause", "another", "a third"])
+    (order,) = read_book(database).orders
+    assert sorted(said)[0] == order.run
+    # The same cause again says nothing new, another one joins the run.
+    assert sorted(said)[1:] == ["joined", "joined", "nothing new"]
+    assert order.fired.keys == {"one cause", "another", "a third"}
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "outcome"),
+    [
+        ("succeeded", {"registered": "succeeded"}, Outcome.REGISTERED),
+        ("succeeded", {"registered": "cached"}, Outcome.NOTHING_NEW),
+        ("failed", {"error": "NoBetter"}, Outcome.NO_BETTER),
+        ("failed", {"error": "GateFailed"}, Outcome.REFUSED),
+        ("failed", {}, Outcome.FAILED),
+        ("interrupted", {}, Outcome.INTERRUPTED),
+    ],
+)
+def test_what_became_of_a_run_is_written_once(
+    project: Project, database: Engine, status: str, more: dict[str, Any], outcome: Outcome
+) -> None:
+    _, order = decided(project, database, [cause()])
+    assert order
+    assert settle(project, database) == []  # it has not begun
+    ran(database, order.run, "running")
+    assert settle(project, database) == []
+    ran(database, order.run, status, **more)
+    assert len(settle(project, database)) == 1
+    assert settle(project, database) == []
+    (found,) = read_book(database).orders
+    assert found.outcome is outcome
+    assert found.version == ("shop@4" if outcome is Outcome.REGISTERED else "")
+    again, _ = decided(project, database, [cause()])
+    undone = outcome is Outcome.INTERRUPTED
+    assert again.hold is (None if undone else Hold.NOTHING)
+
+
+def test_a_local_run_that_was_killed_does_not_go_on(project: Project, database: Engine) -> None:
+    _, order = decided(project, database, [cause()])
+    assert order
+    common = {"pipeline": "shop", "environment": "dev", "as_of": NOW}
+    Runs(database).start(order.run, orchestrator="local", now=NOW, **common)
+    with FileLock(project.folder / "run.lock"):
+        assert settle(project, database) == []  # it lives: it holds the lock
+    (ended,) = settle(project, database)
+    assert ended.run == order.run
+    assert read_book(database).orders[0].outcome is Outcome.INTERRUPTED
+
+
+def test_what_a_killed_process_did_not_start_the_next_check_starts(
+    project: Project, database: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no pipeline here: what is started ends at once, and leaves no row.
+    _, order = decided(project, database, [cause()])
+    assert order
+    assert check(project, database).order is None
+    assert read_book(database).orders[0].started == ()  # whoever ordered it may do so yet
+    monkeypatch.setattr(triggering, "FIRST_PATIENCE", timedelta(0))
+    monkeypatch.setattr(triggering, "PATIENCE", timedelta(0))
+    for number in (1, 2):
+        check(project, database)
+        assert len(read_book(database).orders[0].started) == number
+    monkeypatch.setattr(triggering, "GIVEN_UP", timedelta(0))
+    said = check(project, database)
+    assert "no such run has begun" in said.troubles[0]
+    assert read_book(database).orders[0].outcome is Outcome.NOT_STARTED
+    assert "could not be started" in (project.folder / "notices.log").read_text()
+    assert (project.folder / "runs" / order.run / "run.log").is_file()
+
+
+def test_a_slot_that_was_ordered_and_not_begun_is_taken_over(
+    project: Project, database: Engine
+) -> None:
+    slot = cause("schedule/dev/2026-11-29T02:00:00+00:00", Kind.SCHEDULE)
+    _, first = ordered(project, database, slot)
+    _, second = ordered(project, database, slot)
+    assert first
+    assert second
+    assert first.run == second.run
+    ran(database, first.run, "running")
+    decision, third = ordered(project, database, slot)
+    assert (decision.hold, third) == (Hold.NOTHING, None)
+
+
+def test_a_request_is_bound_to_the_run_and_heard_once(project: Project, database: Engine) -> None:
+    by = Desk.of(project, database).by
+    ledger = Ledger(database)
+    asked = ledger.write(request("shop", Kind.DRIFT, "age has moved", by=by)).sequence
+    checked = fire(project, database, cause("m", Kind.MANUAL))
+    assert checked.order
+    assert [one.request for one in checked.order.causes] == [0, asked]
+    assert checked.order.kind is Kind.MANUAL
+    assert "drift: age has moved" in checked.order.because
+    actions = [entry.action for entry in ledger.entries_of(ACTIONS)]
+    assert actions == ["retraining.requested", "trigger.fired", "trigger.started"]
+
+
+def test_a_key_of_the_webhook_asks_once(project: Project, database: Engine) -> None:
+    desk = Desk.of(project, database)
+    told = Asked(reason="prices changed", key="prices")
+    status, first = received(desk, told)
+    assert (status, first["result"]) == (202, "asked")
+    assert received(desk, told) == (200, {"request": first["request"], "result": "known"})
+    assert received(desk, Asked(reason="again"))[0] == 202
+    assert len(read_book(database).requests) == 2
+
+
+def test_runs_remember_what_they_were_started_for(database: Engine) -> None:
+    common = {"pipeline": "shop", "environment": "dev", "orchestrator": "local", "as_of": NOW}
+    Runs(database).start("r1", now=NOW, trigger="drift", reason="age has moved", **common)
+    Runs(database).start("r1", now=NOW, **common)  # another task of it, which knows less
+    found = Runs(database).get("r1")
+    assert found
+    assert (found.trigger, found.reason) == ("drift", "age has moved")

@@ -1,0 +1,202 @@
+"""A project's flow under a real Prefect server: served on its schedule, run, and its artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BIN = Path(sys.executable).parent
+SMALL = """
+[load_test]
+duration = "1s"
+warmup = "0s"
+entities = 20
+
+[serving]
+replicas = 1
+port = 0
+
+[gates.integration]
+latency_p95_ms = "< 5000"
+"""
+COUNT_ROWS = """
+from penstock import step
+from penstock.records import DatasetVersion
+
+
+@step(after="validate_data", before="train_model")
+def count_rows(context, dataset: DatasetVersion):
+    trouble = context.project / "trouble"
+    if trouble.exists():
+        trouble.unlink()
+        raise ConnectionError("the counter does not answer")
+    print("counted", dataset.rows, "rows")
+"""
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """A server of its own, and one project whose flow is served."""
+
+    project: Path
+    url: str
+    environment: dict[str, str]
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def run(self) -> dict[str, Any]:
+        """A run of the deployment, from its start to its end."""
+        begun = self.ask(f"/deployments/{self.deployment['id']}/create_flow_run", {})
+        while True:
+            run = self.ask(f"/flow_runs/{begun['id']}")
+            if run["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return dict(run)
+            time.sleep(0.5)
+
+    @property
+    def deployment(self) -> dict[str, Any]:
+        return dict(self.ask("/deployments/name/shop/production"))
+
+    def tasks(self, run: dict[str, Any]) -> dict[str, tuple[str, int]]:
+        """State and attempts of each task that began."""
+        query = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        found = self.ask("/task_runs/filter", query)
+        return {one["name"]: (one["state"]["type"], one["run_count"]) for one in found}
+
+    def artifacts(self) -> dict[str, str]:
+        return {one["key"]: one["data"] for one in self.ask("/artifacts/latest/filter", {})}
+
+    def penstock(self, *arguments: str) -> Any:
+        command = [BIN / "penstock", *arguments, "--json", "--project", self.project]
+        done = subprocess.run(command, env=self.environment, text=True, capture_output=True)
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    home = tmp_path_factory.mktemp("prefect")
+    url = f"http://127.0.0.1:{_free_port()}/api"
+    foreign = ("PENSTOCK_", "PREFECT_")
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(foreign)},
+        "DO_NOT_TRACK": "1",
+        "PENSTOCK_PIPELINE_RETRIES": "1",
+        "PENSTOCK_PIPELINE_RETRY_DELAY": "1s",
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    project = _project(home, environment)
+    port = url.split(":")[2].removesuffix("/api")
+    with (home / "log").open("w") as log:
+        quiet: dict[str, Any] = {"env": environment, "stdout": log, "stderr": log}
+        server = subprocess.Popen([BIN / "prefect", "server", "start", "--port", port], **quiet)
+        found = Prefect(project, url, environment)
+        flow = None
+        try:
+            _until(lambda: found.ask("/health"))
+            flow = subprocess.Popen([sys.executable, project / "flows" / "pipeline.py"], **quiet)
+            _until(lambda: found.deployment)
+            yield found
+        finally:
+            for process in (flow, server):
+                if process is not None:
+                    process.terminate()
+                    process.wait()
+            found.penstock("serve", "--stop")
+
+
+def _project(home: Path, environment: dict[str, str]) -> Path:
+    subprocess.run(
+        [BIN / "penstock", "init", "shop", "--template", "blank"],
+        cwd=home,
+        env=environment,
+        check=True,
+    )
+    project = home / "shop"
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("3000", "800").replace("trials: 5", "trials: 2"))
+    settings = project / "penstock.toml"
+    settings.write_text(settings.read_text().replace(">= 0.70", ">= 0.60") + SMALL)
+    code = project / "pipeline.py"
+    code.write_text(code.read_text() + COUNT_ROWS)
+    return project
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _until(ready: Any) -> None:
+    for _ in range(600):
+        try:
+            if ready():
+                return
+        except OSError:
+            pass
+        time.sleep(0.25)
+    raise AssertionError("Prefect did not come up")
+
+
+def test_the_flow_is_served_on_the_project_s_schedule(prefect: Prefect) -> None:
+    (schedule,) = prefect.deployment["schedules"]
+    assert schedule["schedule"]["cron"] == "0 2 * * *"
+    assert schedule["schedule"]["timezone"] == "UTC"
+
+
+def test_a_step_that_may_pass_is_tried_again_and_what_it_came_to_is_shown(
+    prefect: Prefect,
+) -> None:
+    (prefect.project / "trouble").touch()
+
+    run = prefect.run()
+
+    assert run["state"]["type"] == "COMPLETED", run["state"]
+    tasks = prefect.tasks(run)
+    assert len(tasks) == 10
+    assert {state for state, _ in tasks.values()} == {"COMPLETED"}
+    assert tasks["count_rows"][1] == 2
+    known = prefect.penstock("runs", "show", run["id"])
+    assert (known["status"], known["orchestrator"]) == ("succeeded", "prefect")
+    shown = prefect.artifacts()
+    assert "| auc_roc" in shown["shop-evaluate-model"]
+    assert "shop@1" in shown["shop-register-model"]
+
+
+def test_a_gate_that_says_no_fails_its_task_without_a_retry(prefect: Prefect) -> None:
+    settings = prefect.project / "penstock.toml"
+    settings.write_text(settings.read_text().replace(">= 0.60", ">= 0.99"))
+
+    run = prefect.run()
+
+    assert run["state"]["type"] == "FAILED"
+    tasks = prefect.tasks(run)
+    assert tasks["evaluate_model"] == ("FAILED", 1)
+    later = {"register_model", "deploy_to_staging", "run_integration_tests", "notify_team"}
+    assert not any(state == "COMPLETED" for name, (state, _) in tasks.items() if name in later)
+    assert ">= 0.99" in prefect.artifacts()["shop-evaluate-model"]
+    assert prefect.penstock("runs", "show", run["id"])["status"] == "failed"

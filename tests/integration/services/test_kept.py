@@ -1,0 +1,77 @@
+"""One service with a real process, by a clock of the test's own; its log, and who follows it."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gateways import until
+
+from penstock.project import Project
+from penstock.services.child import Child
+from penstock.services.kept import Kept
+from penstock.services.logs import follow, last_lines
+from penstock.services.restarts import CRASHES
+from penstock.services.roster import Service
+from penstock.settings import ServiceSettings
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+PATIENT = 20.0  # seconds
+
+
+def service(code: str) -> Service:
+    return Service("one", (sys.executable, "-I", "-S", "-c", code))
+
+
+def test_a_crash_loop_backs_off_and_is_given_up_aloud(make_project: Callable[..., Project]) -> None:
+    project, said, lost = make_project(), list[str](), list[str]()
+    crashing = service("print('no luck'); raise SystemExit(3)")
+    log = project.root / "one.log"
+    kept = Kept(project, crashing, log, said.append, lambda *told: lost.extend(told))
+    now, pauses = NOON, list[int]()
+
+    def ended() -> bool:
+        kept.look(now)
+        return kept.standing().state != "running"
+
+    while True:
+        until(ended)
+        again = re.search(r"again in (\d+) s", kept.standing().said)
+        if again is None:
+            break
+        pauses.append(int(again[1]))
+        now += timedelta(seconds=pauses[-1])
+    assert pauses == [1, 2, 4, 8, 16, 32, 60]
+    why = f"ended with status 3; given up after {CRASHES} crashes in a row: no luck"
+    assert lost == ["one", why]
+    assert said[-1] == f"one: {why}"
+    assert last_lines(log, 99) == ["no luck"] * CRASHES
+    kept.look(now + timedelta(days=1))
+    assert kept.standing().state == "failed"
+
+
+def test_logs_are_rotated_and_followed_through_it(tmp_path: Path) -> None:
+    log, ended, seen = tmp_path / "one.log", threading.Event(), list[str]()
+    log.touch()
+
+    def watch() -> None:
+        for _, line in follow({"one": log}, ended):
+            seen.append(line)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    settings = ServiceSettings(log_files=2).model_copy(update={"log_size": 2_000})
+    counting = "for n in range(100): print('line', n, '.' * 40, flush=True); time.sleep(0.01)"
+    child = Child(service(f"import time\n{counting}"), log, settings)
+    child.end(PATIENT)
+    until(lambda: seen and seen[-1].startswith("line 99 "))
+    ended.set()
+    watching.join()
+    assert [int(line.split()[1]) for line in seen] == list(range(100))
+    assert child.last_line.startswith("line 99 ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.log", "one.log.1", "one.log.2"]
+    assert [line.split()[1] for line in last_lines(log, 3)] == ["97", "98", "99"]
