@@ -25,10 +25,10 @@ from penstock.orchestrators.airflow import (
     RolloutSensor,
     triggers,
 )
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.orchestrators.airflow.looks import look
 from penstock.orchestrators.airflow.notifier import LATE, late
 from penstock.orchestrators.airflow.triggers import WaitTrigger
-from penstock.orchestrators.airflow.waiting import Answer
 from penstock.project import Project
 from penstock.registry import versions
 from penstock.state.database import open_database

@@ -155,3 +155,24 @@ def test_a_run_of_which_no_task_ever_started_is_told_all_the_same(shop: Shop) ->
     project = shop("return None")
     close_run(project, FIRST.run_id, "extract_data", "task_failure")
     assert "extract_data ended without a word" in notices(project)
+
+
+COUNTED = (
+    "import pandas; (context.project / 'count').open('a').write('x'); "
+    "return pandas.DataFrame({'age': [1, 2]})"
+)
+
+
+def test_a_run_until_a_step_has_succeeded_with_it(shop: Shop) -> None:
+    project = shop(COUNTED)
+    run_task(project, replace(FIRST, until="extract_data"), {})
+    assert run_of(project).status == "succeeded"
+
+
+def test_a_step_that_is_to_run_anew_does_so_at_its_first_attempt_alone(shop: Shop) -> None:
+    project = shop(COUNTED)
+    ran = []
+    for changes in ({}, {}, {"rerun": True}, {"rerun": True, "attempt": 2}):
+        run_task(project, replace(FIRST, **changes), {})
+        ran.append(len((project.root / "count").read_text()))
+    assert ran == [1, 1, 2, 2]

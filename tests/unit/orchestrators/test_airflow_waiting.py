@@ -64,7 +64,7 @@ def test_what_is_missing_is_what_is_waited_for(missing: list[str]) -> None:
     assert all(one in answer.reason for one in missing)
 
 
-ONE_STAGE = {"watch": "10m", "retain": "1h", "stages": [{"weight": 0.5, "bake": "1h"}]}
+ONE_STAGE = {"watch": "5m", "retain": "5m", "stages": [{"weight": 0.5, "bake": "20m"}]}
 
 
 def ended(traffic: Traffic) -> World:

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.orchestrators.airflow.operators import failing_once
 from penstock.orchestrators.airflow.sensors import PenstockSensor
-from penstock.orchestrators.airflow.waiting import Answer
 from penstock.project import open_project
 
 LOOK, STOP = "Signed: look again", "Stop waiting"

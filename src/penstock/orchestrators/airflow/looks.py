@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.orchestrators.airflow.waiting import (
-    Answer,
     on_approval,
     on_reports,
     on_rollout,

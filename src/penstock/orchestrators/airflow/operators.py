@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from penstock.orchestrators.tasks import Task
 
 TERMINATED = 143  # the exit status of a process that SIGTERM ended
+# What a run was started for, by Airflow's types of run; all others are by hand.
+TRIGGERS = {"scheduled": "schedule", "asset_triggered": "data"}
 Records = dict[str, dict[str, Any] | None]
 
 
@@ -58,6 +60,7 @@ class PenstockStepOperator(BaseOperator):
         from penstock.orchestrators.tasks import Task
 
         asked, instance = Asked.of(context["params"]), context["ti"]
+        kind = context["dag_run"].run_type
         if asked.leaves_out(self.step, self.before):
             raise AirflowSkipException(f"the run was to end with {asked.until}")
         task = Task(
@@ -69,6 +72,8 @@ class PenstockStepOperator(BaseOperator):
             orchestrator="airflow",
             until=asked.until,
             rerun=asked.rerun == self.step,
+            trigger=TRIGGERS.get(str(getattr(kind, "value", kind)), "manual"),
+            reason=asked.reason,
         )
         with failing_once(), _quiet_tools():
             records = _records(instance, self.needs)

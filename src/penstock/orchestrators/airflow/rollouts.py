@@ -9,9 +9,9 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.orchestrators.airflow.operators import failing_once
 from penstock.orchestrators.airflow.sensors import PenstockSensor
-from penstock.orchestrators.airflow.waiting import Answer
 from penstock.project import open_project
 
 

@@ -9,10 +9,9 @@ from typing import Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from penstock.orchestrators.airflow.answer import PROMOTED, Answer
 from penstock.orchestrators.airflow.assets import tell
-from penstock.orchestrators.airflow.looks import look
 from penstock.orchestrators.airflow.operators import failing_once
-from penstock.orchestrators.airflow.waiting import PROMOTED, Answer
 from penstock.project import PRODUCTION
 
 
@@ -60,6 +59,8 @@ class PenstockSensor(BaseSensorOperator):
         return self.conclude(context, about, Answer(**event))
 
     def looked(self, about: Mapping[str, Any]) -> Answer:
+        from penstock.orchestrators.airflow.looks import look
+
         with failing_once():
             return look(self.project, self.environment, self.waits_for, about)
 

@@ -9,8 +9,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from penstock.errors import PenstockError
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.orchestrators.airflow.looks import look
-from penstock.orchestrators.airflow.waiting import Answer
 
 
 class WaitTrigger(BaseTrigger):

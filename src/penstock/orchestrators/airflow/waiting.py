@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
 
 from penstock.approvals.decision import Decision
 from penstock.monitoring.report import Report, Verdict
+from penstock.orchestrators.airflow.answer import Answer
 from penstock.rollout.events import Outcome
 from penstock.rollout.states import Rollout
 
-What = Literal["wait", "go", "stop"]
-PROMOTED = str(Outcome.PROMOTED)
 # Ends in which nothing was at fault; all but the first leave the baseline where it was.
 SOUND = {Outcome.PROMOTED, Outcome.BASELINE_KEPT, Outcome.REPORTED, Outcome.DRY_RUN}
-
-
-@dataclass(frozen=True)
-class Answer:
-    what: What
-    reason: str
-    facts: Mapping[str, Any] = field(default_factory=dict)  # JSON: what the task hands on
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def on_approval(standing: Decision, newer: str) -> Answer:
