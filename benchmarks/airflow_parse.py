@@ -1,4 +1,4 @@
-"""The Airflow rows of `make bench-monitor`: what parsing a project's DAG costs, beside an empty one.
+"""The Airflow rows of `make bench-monitor`: what it costs to parse a project's DAG, beside none.
 
 A peer is the same DAG file with no DAG in it but an empty one. Both are parsed in a process of
 their own, as Airflow's DAG processor does it.

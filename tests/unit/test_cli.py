@@ -144,6 +144,7 @@ ARGUMENTS = {
     "release diff": ["shop@1", "shop@2"],
     "release rollback": ["--reason", "worse"],
     "reproduce": ["shop@1"],
+    "triggers fire": ["--reason", "ours"],
     "compliance card": ["shop@1"],
     "compliance bundle": ["shop@1"],
     "compliance change": ["shop@1", "shop@2"],
