@@ -211,7 +211,8 @@ def test_feedback_is_blanked_under_its_writer_and_the_rest_is_sent_once(tmp_path
         sender.close()
         kept.close()
     (file,) = tmp_path.glob("*.jsonl")
-    assert not any(text in file.read_bytes() for text in (b"0.125", b"987654.5", b"00000000000000aa"))
+    erased = (b"0.125", b"987654.5", b"00000000000000aa")
+    assert not any(text in file.read_bytes() for text in erased)
     assert [(one.subject, one.event) for one in sent] == [
         (bob, "0"), (ann, "0"), (ann, "1"), (bob, "2"),
     ]  # fmt: skip

@@ -69,11 +69,12 @@ def serve(file: str, environment: str | None = None) -> None:
 
     root, name = project_above(Path(file)), environment or chosen_environment()
     settings = open_project(root, name).settings
+    cron, zone = settings.pipeline.schedule, settings.pipeline.timezone
     entrypoint = f"{Path(file).resolve().relative_to(root)}:{VARIABLE}"
     found: Any = flow.from_source(source=str(root), entrypoint=entrypoint)
     found.serve(
         name=name,
-        schedule=Cron(settings.pipeline.schedule, timezone="UTC"),
+        schedule=Cron(cron, timezone=zone) if cron else None,
         tags=list(settings.project.tags),
         limit=1,  # runs do not overlap
     )

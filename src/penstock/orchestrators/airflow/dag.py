@@ -81,15 +81,15 @@ def _require_known(project: Project, plan: Plan) -> None:
 
 def _schedule(project: Project) -> Any:
     """Cron, assets, or whichever comes first; None: only by hand."""
-    cron, uris = project.settings.pipeline.schedule, project.settings.airflow.assets
-    if not uris:
-        return cron or None
     from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
 
+    limits, uris = project.settings.pipeline, project.settings.airflow.assets
+    cron, zone = limits.schedule, limits.timezone
+    timetable = CronTriggerTimetable(cron, timezone=zone) if cron else None
+    if not uris:
+        return timetable if zone != "UTC" else cron or None
     assets = AssetAny(*(Asset(uri=uri) for uri in uris))
-    if not cron:
-        return assets
-    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=assets)
+    return AssetOrTimeSchedule(timetable=timetable, assets=assets) if timetable else assets
 
 
 def _deadline(project: Project) -> Any:
