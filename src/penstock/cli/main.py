@@ -19,7 +19,7 @@ from penstock.errors import PenstockError, ResourceError
 
 def run(arguments: Sequence[str]) -> int:
     """The whole of one invocation; returns the exit status."""
-    parser = build_parser()
+    parser = build_parser(arguments)
     options = parser.parse_args(arguments)
     if not hasattr(options, "handler"):
         parser.print_help()
@@ -55,7 +55,11 @@ def _acting(options: argparse.Namespace) -> AbstractContextManager[object]:
     return acting(project_of(options), permission)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(arguments: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Of all commands; for some `arguments`, only the one that they name knows its options.
+
+    All options of all commands would take longer than many a command.
+    """
     from penstock import __version__
 
     parser = argparse.ArgumentParser(
@@ -68,13 +72,14 @@ def build_parser() -> argparse.ArgumentParser:
     groups = parser.add_subparsers(title="commands", metavar="COMMAND")
     nested: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
     for command in COMMANDS:
-        if " " in command.name:
-            group, _, leaf = command.name.partition(" ")
-            if group not in nested:
-                nested[group] = _group(groups, group)
-            _add(nested[group], leaf, command)
-        else:
-            _add(groups, command.name, command)
+        group, _, leaf = command.name.partition(" ")
+        if leaf and group not in nested:
+            nested[group] = _group(groups, group)
+        if arguments is None or group in arguments[:1]:
+            whole = arguments is None or leaf in arguments[1:2] or not leaf
+            _add(nested[group] if leaf else groups, leaf or group, command, whole)
+        elif not leaf:
+            _add(groups, group, command, False)
     return parser
 
 
@@ -97,7 +102,10 @@ def _group(
 
 
 def _add(
-    groups: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command
+    groups: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Command,
+    whole: bool,
 ) -> None:
     parser = groups.add_parser(
         name,
@@ -105,7 +113,7 @@ def _add(
         description=f"{command.help}. {command.details}".strip(),
         formatter_class=formatter,
     )
-    for option in (*command.options, *_common()):
+    for option in (*command.options, *_common()) if whole else ():
         parser.add_argument(*option.names, **option.settings)
     parser.set_defaults(handler=command.handler, asks=command.asks)
 

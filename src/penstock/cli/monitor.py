@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,28 +73,33 @@ def look_at(kinds: Sequence[str], options: argparse.Namespace) -> int:
 
 def look_of(options: argparse.Namespace) -> Look:
     """What the options name; without any, the latest window of what is served in staging."""
+    from penstock.cli.predictions import since_of
     from penstock.monitoring.looking import Look
     from penstock.state.database import open_database
 
-    project, now = project_of(options), datetime.now(UTC)
+    if options.at and (options.since or options.until or options.live):
+        raise UsageError(
+            "--at is the end of a window of its own", hint="leave out --since, --until and --live"
+        )
+    project = project_of(options)
+    now = since_of(options.at) if options.at else datetime.now(UTC)
     endpoint = options.endpoint or STAGING
     window = _window(project, endpoint, options, now)
+    chosen = options.rows or options.since or options.until or options.live
     look = Look(
         project=project,
         engine=open_database(project),
         found=_version(project, window, options.model),
-        endpoint="" if options.rows else endpoint,
+        endpoint=options.endpoint or "" if options.rows else endpoint,
         window=window,
         now=now,
-        regular=not (options.rows or options.since or options.until or options.live),
+        regular=bool(options.at) or not chosen,
         by=getattr(options, "by", None) or "",
     )
     return _live(look) if options.live else look
 
 
 def _live(look: Look) -> Look:
-    from dataclasses import replace
-
     from penstock.monitoring.live import LiveLook
 
     if look.window.since is None:
@@ -107,7 +113,9 @@ def _window(project: Project, endpoint: str, options: argparse.Namespace, now: d
     from penstock.monitoring.window import window_of_file, window_of_log
 
     if options.rows:
-        return window_of_file(Path(options.rows))
+        found = window_of_file(Path(options.rows))
+        since = now - project.settings.monitoring.window
+        return replace(found, since=since, until=now) if options.at else found
     if options.endpoint and options.endpoint not in project.endpoints:
         known = ", ".join(project.endpoints) or "none"
         raise UsageError(f"no endpoint is called {endpoint!r}", hint=f"there are: {known}")

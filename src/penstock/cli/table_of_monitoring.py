@@ -10,6 +10,12 @@ WINDOW: tuple[Option, ...] = (
     Option("--model", metavar="NAME@VERSION", help="(default: the one that answered last)"),
     Option("--since", metavar="TIME", help='ISO 8601, or a span before now, such as "7d"'),
     Option("--until", metavar="TIME", help="(default: now)"),
+    Option(
+        "--at",
+        metavar="TIME",
+        help="look as a round of the monitor at that time would have: at the window that ends "
+        "there; the report is kept, and drift counts in k of n windows",
+    ),
     Option("--rows", metavar="FILE", help="look at a Parquet file instead of the prediction log"),
     Option(
         "--live",
