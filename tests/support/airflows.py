@@ -174,10 +174,11 @@ def refused_run(airflow: Airflow, as_of: datetime) -> str:
 
 
 def effects(airflow: Airflow, run: str) -> dict[str, int]:
-    """What a run has changed in the world, and how often."""
+    """What a run has changed in the world, and how often; its story is told apart."""
     project = airflow.opened()
     database = open_database(project)
-    told = Counter(e.action for e in Ledger(database).entries() if e.run_id == run)
+    entries = (entry for entry in Ledger(database).entries() if entry.run_id == run)
+    told = Counter(e.action for e in entries if not e.action.startswith(("run.", "step.")))
     models, datasets = registry.versions(project), history.versions(project, database)
     return {**told, "versions": len(models), "datasets": len(datasets)}
 

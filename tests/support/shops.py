@@ -397,7 +397,7 @@ class Shop:
 
 def process_of(row: dict[str, Any]) -> str:
     """What the ids of predictions have in common that one process of a gateway gave."""
-    return str(row["prediction_id"])[21:37]
+    return str(row["prediction_id"])[29:45]
 
 
 class Stalls:

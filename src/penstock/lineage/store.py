@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.errors import UsageError
@@ -67,6 +67,7 @@ def judging(engine: Engine, keys: Iterable[str]) -> Graph:
     """The reports about some facts: of data gates, model gates and integration tests."""
     about = lineage_edges.c.parent.in_(list(keys)) & (lineage_edges.c.relation == JUDGES)
     with engine.connect() as connection:
+        _by_index(connection)
         edges = [Edge(*row) for row in connection.execute(select(lineage_edges).where(about))]
         among = lineage_nodes.c.key.in_([edge.child for edge in edges])
         nodes = [Node(*row) for row in connection.execute(select(lineage_nodes).where(among))]
@@ -99,11 +100,12 @@ def find(engine: Engine, name: str) -> Node:
 
 
 def _walked(engine: Engine, key: str, *, of: str, to: str) -> Graph:
-    """PostgreSQL takes a walk for long, and would read all nodes to join some: they are asked for
-    by their keys instead.
+    """Nodes and edges are asked for by their keys: PostgreSQL takes every walk for a long one, and
+    would read all of them to join some.
     """
     walk = text(_WALK.format(of=of, to=to, most=MOST))
     with engine.connect() as connection:
+        _by_index(connection)
         keys = [row.key for row in connection.execute(walk, {"key": key})]
         nodes, edges = set[Node](), set[Edge]()
         for first in range(0, len(keys), AT_ONCE):
@@ -114,6 +116,15 @@ def _walked(engine: Engine, key: str, *, of: str, to: str) -> Graph:
             edges.update(Edge(*row) for row in connection.execute(leading))
     known = {node.key for node in nodes}
     return Graph.of(nodes, (one for one in edges if {one.child, one.parent} <= known))
+
+
+def _by_index(connection: Connection) -> None:
+    """For the rest of the transaction. A million edges that PostgreSQL has not counted yet are few
+    to it, and it would read them all at each step.
+    """
+    if connection.dialect.name == "postgresql":
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            connection.execute(text(f"SET LOCAL enable_{way} = off"))
 
 
 def _ambiguous(name: str, found: Sequence[Node]) -> UsageError:

@@ -64,9 +64,9 @@ def tell(
     except (PenstockError, SQLAlchemyError):
         return deliver(title, body, settings, log, failure=failure)
     if waiting:
-        kinds = ", ".join(one.channel.rpartition("-")[0] for one in waiting)
+        kinds = ", ".join(one.channel.rpartition("-")[0] or LOG for one in waiting)
         raise DeliveryError(
-            f"the message could not be sent by {kinds} yet; it is queued, and in {log}",
+            f"the message could not be sent by {kinds} yet; it is queued, to be seen in {log}",
             hint="check [notify] smtp_host and smtp_port, and PENSTOCK_NOTIFY_URLS; "
             "`penstock alerts check` sends what is queued",
         )
@@ -93,6 +93,9 @@ def flush(
     server that is down one attempt.
     """
     channels = {one.name: one for one in (Channel(LOG, "", LOG), *channels_of(settings))}
+    for other in outbox.holders(engine):
+        if _is_gone(other):
+            outbox.release(engine, other)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     arrived = 0
     while one := outbox.claim(engine, holder, now(), now() + HOLD, list(channels)):
@@ -105,6 +108,20 @@ def flush(
             arrived += 1
     outbox.forget(engine, now() - KEPT)
     return arrived
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether it was a process of this machine that has ended; of another's, its time must pass."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def pause_after(attempts: int) -> timedelta:

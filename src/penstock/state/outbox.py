@@ -68,6 +68,20 @@ def claim(
                 return Queued(**{**row, **mine})
 
 
+def holders(engine: Engine) -> list[str]:
+    """Who holds what is not delivered."""
+    held = select(outbox.c.holder).where(outbox.c.delivered_at.is_(None), outbox.c.holder != "")
+    with engine.connect() as connection:
+        return list(connection.scalars(held.distinct()))
+
+
+def release(engine: Engine, holder: str) -> None:
+    """Frees what somebody held who is gone."""
+    theirs = update(outbox).where(outbox.c.holder == holder, outbox.c.delivered_at.is_(None))
+    with engine.begin() as connection:
+        connection.execute(theirs.values(holder="", held_until=None))
+
+
 def hasten(engine: Engine, message: str, now: datetime) -> None:
     """It is due at once, however often it was refused."""
     change = update(outbox).where(outbox.c.message == message, outbox.c.delivered_at.is_(None))

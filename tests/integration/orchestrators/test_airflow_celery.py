@@ -35,6 +35,7 @@ __all__ = ["redis_url"]
 
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
 WORKERS = ("worker-1", "worker-2")
+REGISTERING = "SELECT count(*) FROM steps WHERE step = 'register_model'"
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'ledger'::regclass"
 
 
@@ -71,7 +72,8 @@ class Survived:
 def survived(airflow: Airflow, state: Engine) -> Survived:
     """A run that lost a worker while it was registering the model."""
     run = start_run(airflow.opened(), "new data: events of December", as_of=AS_OF).id
-    until(lambda: airflow.tasks(run)["evaluate_model"][1], PATIENCE, pause=0.2)
+    with state.connect() as connection:  # it has begun: the ledger has been asked already
+        until(lambda: connection.scalar(text(REGISTERING)), PATIENCE, pause=0.05)
     with ledger_locked(state) as connection:
         until(lambda: connection.scalar(text(WAITING)), PATIENCE, pause=0.2)
         airflow.kill(busiest(airflow))

@@ -166,6 +166,10 @@ def test_the_flow_is_served_on_the_project_s_schedule(prefect: Prefect) -> None:
     (schedule,) = prefect.deployment["schedules"]
     assert schedule["schedule"]["cron"] == "0 2 * * *"
     assert schedule["schedule"]["timezone"] == "UTC"
+    planned = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    _until(lambda: prefect.ask("/flow_runs/filter", planned))
+    due = {run["next_scheduled_start_time"] for run in prefect.ask("/flow_runs/filter", planned)}
+    assert {time[11:16] for time in due} == {"02:00"}
 
 
 def test_a_step_that_may_pass_is_tried_again_and_what_it_came_to_is_shown(

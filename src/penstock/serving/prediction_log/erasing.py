@@ -93,7 +93,8 @@ def find(folder: Path, whose: Whose) -> Found:
     things, parts = set[tuple[str, int]](), []
     for part in log.list_parquet():
         try:
-            theirs = things_of(pq.read_table(part, columns=COLUMNS, partitioning=None), whose)
+            with part.open("rb") as file:  # whole, though an erasure may replace the part meanwhile
+                theirs = things_of(pq.read_table(file, columns=COLUMNS), whose)
         except FileNotFoundError:
             continue  # expired meanwhile
         if theirs:
