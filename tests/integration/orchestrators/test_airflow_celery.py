@@ -72,6 +72,7 @@ class Survived:
 def survived(airflow: Airflow, state: Engine) -> Survived:
     """A run that lost a worker while it was registering the model."""
     run = start_run(airflow.opened(), "new data: events of December", as_of=AS_OF).id
+    until(lambda: airflow.tasks(run)["evaluate_model"][1], PATIENCE, pause=0.2)
     with state.connect() as connection:  # it has begun: the ledger has been asked already
         until(lambda: connection.scalar(text(REGISTERING)), PATIENCE, pause=0.05)
     with ledger_locked(state) as connection:

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
@@ -69,10 +70,14 @@ class Prefect:
         """A run of the deployment, from its start to its end."""
         begun = self.ask(f"/deployments/{self.deployment['id']}/create_flow_run", {})
         while True:
-            run = self.ask(f"/flow_runs/{begun['id']}")
+            time.sleep(0.5)
+            try:
+                run = self.ask(f"/flow_runs/{begun['id']}")
+            except HTTPError as busy:
+                assert busy.code == 503
+                continue
             if run["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
                 return dict(run)
-            time.sleep(0.5)
 
     @property
     def deployment(self) -> dict[str, Any]:
