@@ -156,7 +156,8 @@ def _may(policy: ApprovalPolicy, one: Signed) -> bool:
 
 def _latest(found: Sequence[S]) -> dict[str, S]:
     """The last word of each person, by the time that they signed."""
-    return {one.person: one for one in sorted(found, key=lambda one: (one.at, one.sequence))}
+    in_order = sorted(found, key=lambda one: (one.at, one.sequence, one.person))
+    return {one.person: one for one in in_order}
 
 
 def _until(policy: ApprovalPolicy, counted: Sequence[Approval]) -> datetime | None:
