@@ -58,7 +58,7 @@ def test_a_change_is_tried_beside_the_champion_and_promoted_once_approved(shop: 
     assert "| metric" in text
     assert "| shop@1" in text
     assert "700 (-100)" in text
-    shop.penstock("serve", "production", "--stop")
+    shop.penstock("serve", "--stop", "--endpoint", "production")
 
 
 def test_a_gate_that_refuses_is_reported_and_fails(shop: User, tmp_path: Path) -> None:
