@@ -140,6 +140,11 @@ def project_above(file: Path) -> Path:
     return root
 
 
+def deployed_environment() -> str:
+    """The settings that other orchestrators run by, where nothing else is said: production's."""
+    return os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
+
+
 def _root_above(start: Path) -> Path | None:
     return next((p for p in (start, *start.parents) if (p / SETTINGS_FILE).is_file()), None)
 

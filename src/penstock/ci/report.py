@@ -8,6 +8,7 @@ from itertools import groupby
 
 from penstock.ci.trial import CHANGE, Trial
 from penstock.compliance.document import Block, Document, Section, Statement, Table
+from penstock.compliance.dossier import AREAS
 from penstock.compliance.wording import number, table_of_checks
 from penstock.records import GateReport
 from penstock.registry.champions import NONE
@@ -15,15 +16,7 @@ from penstock.registry.champions import NONE
 MOST = 30  # commits and files that are named
 FEW = 8  # checks of a gate that are all shown
 EACH = "Each on what it held out itself; the gate compares both on the same rows."
-AREAS = {
-    "data": "Data",
-    "features": "Features",
-    "expectations": "Checks of the data",
-    "code": "Code",
-    "environment": "Environment",
-    "params": "Parameters",
-    "settings": "Settings",
-}
+TOLD = AREAS.keys() - {"model"}  # the files of a model that was trained anew always differ
 
 
 def report(trial: Trial, at: datetime) -> Document:
@@ -92,7 +85,7 @@ def _differences(trial: Trial) -> Iterator[Section]:
         )
         yield Section("Differences", blocks=(Statement("Compared with", f"nothing: {known}"),))
         return
-    told = [one for one in trial.differences if one.area in AREAS]
+    told = [one for one in trial.differences if one.area in TOLD]
     for area, group in groupby(told, key=lambda one: one.area):
         rows = tuple((one.what, one.before, one.after) for one in group)
         table = Table(("what", trial.champion_label, CHANGE), rows)

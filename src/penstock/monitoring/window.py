@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from penstock.errors import DataError
+from penstock.profiles.counting import literal, quoted
 from penstock.profiles.profile import PREDICTION, Column
 from penstock.project import Project
 from penstock.serving.prediction_log.reading import Selection, predictions
@@ -52,10 +53,10 @@ class Window:
             return self._of_table(columns)
         shape = {column.name: "VARCHAR" if column.words else "DOUBLE" for column in columns}
         given = self.rows.project(
-            f"json_transform(features, {_text(json.dumps(shape))}) AS given, "
+            f"json_transform(features, {literal(json.dumps(shape))}) AS given, "
             f"output[-1]::DOUBLE AS {PREDICTION}"
         )
-        named = (f"given.{_quoted(name)} AS {_quoted(name)}" for name in shape)
+        named = (f"given.{quoted(name)} AS {quoted(name)}" for name in shape)
         return given.project(", ".join([*named, PREDICTION]))
 
     def independent_share(self) -> float:
@@ -81,11 +82,11 @@ class Window:
             if column.words:
                 continue
             if self.logged:
-                given = f"json_extract_string(features, {_text(_path(column.name))})"
-                shape = _text(json.dumps({column.name: "DOUBLE"}))
-                number = f"(json_transform(features, {shape})).{_quoted(column.name)}"
+                given = f"json_extract_string(features, {literal(_path(column.name))})"
+                shape = literal(json.dumps({column.name: "DOUBLE"}))
+                number = f"(json_transform(features, {shape})).{quoted(column.name)}"
             elif column.name in self.rows.columns:
-                given = _quoted(column.name)
+                given = quoted(column.name)
                 number = f"TRY_CAST({given} AS DOUBLE)"
             else:
                 continue
@@ -99,7 +100,7 @@ class Window:
         there = set(self.rows.columns)
         wanted = []
         for column in columns:
-            name, kind = _quoted(column.name), "VARCHAR" if column.words else "DOUBLE"
+            name, kind = quoted(column.name), "VARCHAR" if column.words else "DOUBLE"
             value = f"TRY_CAST({name} AS {kind})" if column.name in there else f"NULL::{kind}"
             wanted.append(f"{value} AS {name}")
         answer = PREDICTION if PREDICTION in there else "NULL"
@@ -139,11 +140,3 @@ def window_of_file(file: Path) -> Window:
 def _path(name: str) -> str:
     """Of a member in JSON, as DuckDB writes it."""
     return "$." + json.dumps(name)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

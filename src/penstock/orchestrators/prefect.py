@@ -19,7 +19,7 @@ from penstock.orchestrators.artifacts import shown
 from penstock.orchestrators.other_python import run_task_in
 from penstock.orchestrators.tasks import Task as StepTask
 from penstock.pipeline.plan import Plan, Step, family_of, plan_of
-from penstock.project import Project, open_project, project_above
+from penstock.project import Project, deployed_environment, open_project, project_above
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
@@ -40,7 +40,7 @@ def build_flow(file: str, environment: str | None = None) -> Flow[..., Any]:
     from prefect import flow
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    project = open_project(project_above(Path(file)), environment or chosen_environment())
+    project = open_project(project_above(Path(file)), environment or deployed_environment())
     plan, settings = plan_of(project), project.settings
     tasks = {step.name: _task(project, step) for step in plan.steps}
 
@@ -67,7 +67,7 @@ def serve(file: str, environment: str | None = None) -> None:
     from prefect import flow
     from prefect.schedules import Cron
 
-    root, name = project_above(Path(file)), environment or chosen_environment()
+    root, name = project_above(Path(file)), environment or deployed_environment()
     settings = open_project(root, name).settings
     cron, zone = settings.pipeline.schedule, settings.pipeline.timezone
     entrypoint = f"{Path(file).resolve().relative_to(root)}:{VARIABLE}"
@@ -78,10 +78,6 @@ def serve(file: str, environment: str | None = None) -> None:
         tags=list(settings.project.tags),
         limit=1,  # runs do not overlap
     )
-
-
-def chosen_environment() -> str:
-    return os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
 
 
 def _task(project: Project, step: Step) -> Task[..., Any]:

@@ -38,7 +38,7 @@ def profiled(rows: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[Colum
             if sizes[name]
         },
     )
-    many = _asked(rows, {name: f"approx_count_distinct({_quoted(name)})" for name in textual})
+    many = _asked(rows, {name: f"approx_count_distinct({quoted(name)})" for name in textual})
     for name in names:
         numbers, words = None, None
         if name in numeric:
@@ -84,18 +84,18 @@ def _questions(shapes: Iterable[Column]) -> Iterator[tuple[str, str]]:
                 listed = ", ".join(f"{edge!r}::DOUBLE" for edge in numbers.edges)
                 yield f"{place} bins", f"histogram({value}, [{listed}])"
         elif shape.words:
-            value = f"{_quoted(shape.name)}::VARCHAR"
+            value = f"{quoted(shape.name)}::VARCHAR"
             yield f"{place} filled", f"count({value})"
             if buckets := len(shape.words.buckets):
                 yield f"{place} words", f"histogram((md5_number_lower({value}) % {buckets})::INT)"
             elif known := shape.words.counts:
-                listed = ", ".join(map(_text, known))
+                listed = ", ".join(map(literal, known))
                 named = f"CASE WHEN {value} IN ({listed}) THEN {value} END"
                 yield f"{place} words", f"histogram({named})"
             else:
                 yield f"{place} words", f"histogram({value})"
         else:
-            yield f"{place} filled", f"count({_quoted(shape.name)})"
+            yield f"{place} filled", f"count({quoted(shape.name)})"
 
 
 def _column(
@@ -141,8 +141,8 @@ def _column(
 
 def _unseen(rows: duckdb.DuckDBPyRelation, name: str, known: Iterable[str]) -> dict[str, int]:
     """The commonest of the categories that are not known."""
-    value = f"{_quoted(name)}::VARCHAR"
-    listed = ", ".join(map(_text, known))
+    value = f"{quoted(name)}::VARCHAR"
+    listed = ", ".join(map(literal, known))
     others = rows.filter(f"{value} NOT IN ({listed})").aggregate(f"{value} AS word, count(*) AS n")
     return dict(others.order("n DESC, word").limit(UNSEEN).fetchall())
 
@@ -157,13 +157,15 @@ def _asked(rows: duckdb.DuckDBPyRelation, questions: Mapping[str, str]) -> dict[
 
 def _number(name: str) -> str:
     """A column as DOUBLE, null where it is not a number."""
-    value = f"{_quoted(name)}::DOUBLE"
+    value = f"{quoted(name)}::DOUBLE"
     return f"(CASE WHEN NOT isnan({value}) THEN {value} END)"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A column, as DuckDB reads its name."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def literal(value: str) -> str:
+    """A text, as DuckDB reads it in a question."""
     return "'" + value.replace("'", "''") + "'"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from mailboxes import closed_port
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +103,7 @@ class Prefect:
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     home = tmp_path_factory.mktemp("prefect")
-    url = f"http://127.0.0.1:{_free_port()}/api"
+    url = f"http://127.0.0.1:{closed_port()}/api"
     foreign = ("PENSTOCK_", "PREFECT_")
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(foreign)},
@@ -151,12 +150,6 @@ def _project(home: Path, environment: dict[str, str]) -> Path:
     code = project / "pipeline.py"
     code.write_text(code.read_text() + COUNT_ROWS)
     return project
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _until(ready: Any) -> None:

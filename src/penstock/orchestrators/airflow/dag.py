@@ -9,7 +9,6 @@ or, where the task was killed, from the run's callback.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from penstock.orchestrators.airflow.assets import asset_of, ends_of
 from penstock.orchestrators.airflow.frame import opened_by, shared_by
 from penstock.orchestrators.airflow.operators import PenstockStepOperator
 from penstock.pipeline.plan import Plan, Step, family_of, plan_of
-from penstock.project import Project, open_project, project_above
+from penstock.project import Project, deployed_environment, open_project, project_above
 
 # The task groups, in order, and the steps of the standard plan in each.
 GROUPS = {
@@ -40,7 +39,7 @@ def build_dag(file: str, environment: str | None = None) -> DAG:
     production is off.
     """
     root = project_above(Path(file))
-    environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
+    environment = environment or deployed_environment()
     project = open_project(root, environment)
     plan = plan_of(project)
     _require_known(project, plan)
