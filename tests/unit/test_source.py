@@ -32,7 +32,10 @@ def steps(write: Write, text: str) -> tuple[CustomStep, ...]:
     return custom_steps(write(pipeline=text) / "pipeline.py")
 
 
-def test_steps_are_read_in_order_without_running_anything(write: Write) -> None:
+def test_steps_are_read_in_order_without_running_anything(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "pipeline", raising=False)  # another project's
     found = steps(
         write,
         """
