@@ -17,8 +17,8 @@ def extract(context: Context) -> pd.DataFrame:
     """All events of whole days before the run, as far as they had arrived by then; each once."""
     context.progress("simulating the shop")
     today = pd.Timestamp(context.as_of).floor("D")
-    months = context.params["months"]
-    start = today.replace(day=1) - pd.DateOffset(months=months)
+    months, weeks = context.params["months"], pd.Timedelta(weeks=context.params.get("weeks", 0))
+    start = today.replace(day=1) - pd.DateOffset(months=months) - weeks
     feed = simulate(context.seed, **{"start": start, **context.params, "months": months + 1})
     known = feed[(feed.event_time < today) & (feed.created_at <= context.as_of)]
     in_order = known.sort_values("created_at", kind="stable")

@@ -3,12 +3,17 @@
 A customer is committed or not, and nobody sees which. The committed visit in bursts, each at a pace
 of their own. At a hidden moment the commitment ends: over the next weeks the visits get fewer and
 shorter, and questions to support more frequent. Some customers come back months later. As in life,
-some events arrive late, and some arrive twice.
+some events arrive late, some arrive twice, and one day the shop brings out an app: many look in
+more often then, and for a moment only.
+
+Each week has randomness of its own: the past stays as it was when time goes on.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -16,6 +21,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Rng = np.random.Generator
 
 SECOND = 1_000_000  # microseconds, the unit of every time below
 HOUR, DAY, WEEK = 3600 * SECOND, 86_400 * SECOND, 7 * 86_400 * SECOND
@@ -28,6 +34,8 @@ LEAVES = 0.035  # chance a week that a commitment ends, on average over the cust
 LOYALTY = 0.5  # gamma shape of that chance: below 1, many are loyal and a few very fickle
 RETURNS = 0.022  # chance a week that somebody who left commits again
 FADING = (0.3, 0.8)  # what is left of the visits a week after leaving, and of that a week later
+APP = (3, 5)  # three of five customers take the app:
+APP_VISITS, APP_MINUTES = 1.6, 0.35  # so many visits for one before, each so much shorter
 
 
 def simulate(
@@ -36,72 +44,110 @@ def simulate(
     start: str | date | pd.Timestamp,
     months: int,
     customers: int,
+    weeks: int = 0,
+    app_week: int | None = None,
     late_share: float = 0.03,
     duplicate_share: float = 0.01,
 ) -> pd.DataFrame:
-    """The events of that many months, in the order of their arrival.
+    """The events of that many months, and of `weeks` after them, in the order of their arrival.
+
+    All customers sign up in the months. The app comes out in `app_week`, counted from the start.
 
     Columns: event_id, customer_id (int64); event_type (session, purchase or support); event_time,
     created_at (UTC, microseconds); amount_usd (of purchases); minutes (of sessions).
     """
-    rng = np.random.default_rng(seed)
     begin = pd.to_datetime(start, utc=True)
     span = (begin + pd.DateOffset(months=months) - begin) // pd.Timedelta(microseconds=1)
+    launch = -(-span // WEEK)
+    shop = Shop.drawn(np.random.default_rng(seed), customers, launch)
     weekdays = np.roll(WEEKDAYS, -begin.dayofweek)
-    weeks = -(-span // WEEK)
+    parts, count = [], 0
+    for week in range(launch + weeks):
+        rng = np.random.default_rng((seed, week))
+        shop.live(rng, week)
+        app = shop.has_app & (app_week is not None and week >= app_week)
+        visits = _sessions(rng, shop, week, app, weekdays)
+        kinds = (visits, _purchases(rng, shop, visits), _support(rng, shop, weekdays))
+        events = pd.concat(kinds, ignore_index=True).sort_values("time", kind="stable")
+        events = events.assign(time=events.time + week * WEEK, event_id=count + _numbers(events))
+        parts.append(_arrivals(rng, events, late_share, duplicate_share))
+        count += len(events)
+    feed = pd.concat(parts)
+    feed = feed[feed.event_time < span + weeks * WEEK]
+    feed = feed.sort_values("created_at", kind="stable", ignore_index=True)
+    for column in ("event_time", "created_at"):
+        feed[column] = begin.as_unit("us") + feed[column].astype("timedelta64[us]")
+    return feed
 
-    signup_week = (weeks * rng.beta(0.6, 1.6, customers)).astype(np.int64)
-    engagement = _engagement(rng, signup_week, weeks)
-    visits = _sessions(rng, signup_week, engagement, weekdays)
-    parts = (visits, _purchases(rng, visits, customers), _support(rng, engagement, weekdays))
-    events = pd.concat(parts, ignore_index=True)
-    events = events[events.time < span].sort_values("time", kind="stable", ignore_index=True)
-    return _arrivals(rng, events, begin, late_share, duplicate_share)
 
+@dataclass
+class Shop:
+    """Its customers: what each is like, drawn once, and how engaged they are this week."""
 
-def _engagement(rng: np.random.Generator, signup_week: Ints, weeks: int) -> Floats:
-    """Customers x weeks: 1 while committed, fading towards 0 afterwards; 0 before signing up."""
-    customers = len(signup_week)
-    leaves = rng.gamma(LOYALTY, LEAVES / LOYALTY, customers)
-    fading = rng.uniform(*FADING, customers)
-    committed, level = np.ones(customers, dtype=bool), np.ones(customers)
-    history = np.zeros((customers, weeks))
-    for week in range(weeks):
-        joined, chance = week >= signup_week, rng.random(customers)
-        committed = np.where(committed, ~joined | (chance >= leaves), chance < RETURNS)
-        level = np.where(committed, 1.0, level * fading)
-        history[:, week] = level * joined
-    return history
+    signup: Ints  # week
+    leaves: Floats  # chance a week that the commitment ends
+    fading: Floats
+    pace: Floats  # visits a week
+    shape: Floats  # of the bursts
+    buys: Floats  # share of the visits that end with a purchase
+    has_app: NDArray[np.bool_]
+    committed: NDArray[np.bool_]
+    level: Floats  # as if all had signed up
+    engagement: Floats  # 1 while committed, fading towards 0 afterwards; 0 before signing up
+    before: Floats  # a week ago
+
+    @classmethod
+    def drawn(cls, rng: Rng, customers: int, weeks: int) -> Self:
+        """All sign up within so many weeks."""
+        return cls(
+            signup=(weeks * rng.beta(0.6, 1.6, customers)).astype(np.int64),
+            leaves=rng.gamma(LOYALTY, LEAVES / LOYALTY, customers),
+            fading=rng.uniform(*FADING, customers),
+            pace=rng.lognormal(np.log(PACE), SPREAD, customers),
+            shape=rng.uniform(*BURSTS, customers),
+            buys=rng.beta(1.5, 8.0, customers),
+            has_app=np.arange(customers) % APP[1] < APP[0],
+            committed=np.ones(customers, dtype=bool),
+            level=np.ones(customers),
+            engagement=np.zeros(customers),
+            before=np.zeros(customers),
+        )
+
+    def live(self, rng: Rng, week: int) -> None:
+        """One more week."""
+        joined, chance = week >= self.signup, rng.random(len(self.signup))
+        stays = ~joined | (chance >= self.leaves)
+        self.committed = np.where(self.committed, stays, chance < RETURNS)
+        self.level = np.where(self.committed, 1.0, self.level * self.fading)
+        self.before, self.engagement = self.engagement, self.level * joined
 
 
 def _sessions(
-    rng: np.random.Generator, signup_week: Ints, engagement: Floats, weekdays: Floats
+    rng: Rng, shop: Shop, week: int, app: NDArray[np.bool_], weekdays: Floats
 ) -> pd.DataFrame:
     """Visits: bursts at the customer's own pace, with a season, shorter as engagement fades."""
-    customers, weeks = engagement.shape
-    pace = rng.lognormal(np.log(PACE), SPREAD, (customers, 1))
-    season = 1 + 0.2 * np.sin(2 * np.pi * np.arange(weeks) / 52)
-    shape = rng.uniform(*BURSTS, (customers, 1))
-    bursts = rng.gamma(shape, 1 / shape, engagement.shape)  # 1 on average
-    visits = rng.poisson(pace * season * bursts * engagement)
-    visits[np.arange(customers), signup_week] += 1  # signing up is the first visit
+    season = 1 + 0.2 * np.sin(2 * np.pi * week / 52)
+    bursts = rng.gamma(shop.shape, 1 / shop.shape)  # 1 on average
+    pace = shop.pace * np.where(app, APP_VISITS, 1.0)
+    visits = rng.poisson(pace * season * bursts * shop.engagement)
+    visits[shop.signup == week] += 1  # signing up is the first visit
 
-    customer, week = _one_row_each(visits)
-    minutes = rng.gamma(3.0, 4.0, len(week)) * (0.4 + 0.6 * engagement[customer, week])
+    customer = np.repeat(_numbers(visits), visits)
+    length = np.where(app, APP_MINUTES, 1.0) * (0.4 + 0.6 * shop.engagement)
+    minutes = rng.gamma(3.0, 4.0, len(customer)) * length[customer]
     return pd.DataFrame(
         {
             "customer_id": customer,
             "event_type": "session",
-            "time": _moments(rng, week, weekdays),
+            "time": _moments(rng, len(customer), weekdays),
             "minutes": minutes.round(1),
         }
     )
 
 
-def _purchases(rng: np.random.Generator, sessions: pd.DataFrame, customers: int) -> pd.DataFrame:
+def _purchases(rng: Rng, shop: Shop, sessions: pd.DataFrame) -> pd.DataFrame:
     """Some sessions end with a purchase; how many differs between customers."""
-    share = rng.beta(1.5, 8.0, customers)
-    bought = sessions[rng.random(len(sessions)) < share[sessions.customer_id]]
+    bought = sessions[rng.random(len(sessions)) < shop.buys[sessions.customer_id]]
     return pd.DataFrame(
         {
             "customer_id": bought.customer_id,
@@ -112,35 +158,23 @@ def _purchases(rng: np.random.Generator, sessions: pd.DataFrame, customers: int)
     )
 
 
-def _support(rng: np.random.Generator, engagement: Floats, weekdays: Floats) -> pd.DataFrame:
+def _support(rng: Rng, shop: Shop, weekdays: Floats) -> pd.DataFrame:
     """Contacts with support: rare, but frequent in the weeks in which a customer fades away."""
-    before, now = engagement[:, :-1], engagement[:, 1:]
-    rate = (now > 0.05) * (0.02 * (before > 0) + 0.25 * (now < before))
-    customer, week = _one_row_each(rng.poisson(rate))
-    time = _moments(rng, week + 1, weekdays)
+    fades = shop.engagement < shop.before
+    questions = rng.poisson((shop.engagement > 0.05) * (0.02 * (shop.before > 0) + 0.25 * fades))
+    customer = np.repeat(_numbers(questions), questions)
+    time = _moments(rng, len(customer), weekdays)
     return pd.DataFrame({"customer_id": customer, "event_type": "support", "time": time})
 
 
-def _one_row_each(counts: Ints) -> tuple[Ints, Ints]:
-    """The customer and the week of every single event, from their number per customer and week."""
-    customer, week = np.nonzero(counts)
-    events = counts[customer, week]
-    return np.repeat(customer, events), np.repeat(week, events)
-
-
-def _moments(rng: np.random.Generator, week: Ints, weekdays: Floats) -> Ints:
-    """A moment in each of those weeks, most likely in the evening."""
-    day = rng.choice(7, len(week), p=weekdays)
-    hour = rng.triangular(5, 20, 24, len(week))
-    return week * WEEK + day * DAY + (hour * HOUR).astype(np.int64)
+def _moments(rng: Rng, count: int, weekdays: Floats) -> Ints:
+    """Moments of a week, most likely in the evening."""
+    day, hour = rng.choice(7, count, p=weekdays), rng.triangular(5, 20, 24, count)
+    return day * DAY + (hour * HOUR).astype(np.int64)
 
 
 def _arrivals(
-    rng: np.random.Generator,
-    events: pd.DataFrame,
-    begin: pd.Timestamp,
-    late_share: float,
-    duplicate_share: float,
+    rng: Rng, events: pd.DataFrame, late_share: float, duplicate_share: float
 ) -> pd.DataFrame:
     """The feed: most events arrive within seconds, some days late, some a second time."""
     count = len(events)
@@ -148,7 +182,7 @@ def _arrivals(
     delay = np.where(late, rng.exponential(36 * HOUR, count), rng.exponential(20 * SECOND, count))
     feed = pd.DataFrame(
         {
-            "event_id": np.arange(count),
+            "event_id": events.event_id,
             "customer_id": events.customer_id,
             "event_type": events.event_type,
             "event_time": events.time,
@@ -159,7 +193,9 @@ def _arrivals(
     )
     again = feed[rng.random(count) < duplicate_share]
     again = again.assign(created_at=again.created_at + rng.integers(1, 48 * HOUR, len(again)))
-    feed = pd.concat([feed, again]).sort_values("created_at", kind="stable", ignore_index=True)
-    for column in ("event_time", "created_at"):
-        feed[column] = begin.as_unit("us") + feed[column].astype("timedelta64[us]")
-    return feed
+    return pd.concat([feed, again])
+
+
+def _numbers(of: Ints | pd.DataFrame) -> Ints:
+    """0, 1, 2, … for each."""
+    return np.arange(len(of))

@@ -38,6 +38,7 @@ def load(name: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
@@ -131,6 +132,26 @@ def test_some_events_arrive_twice(feed: pd.DataFrame) -> None:
     assert (again.created_at.to_numpy() > first.created_at.to_numpy()).all()
     same = ["customer_id", "event_type", "event_time", "amount_usd", "minutes"]
     assert again.set_index("event_id")[same].equals(first[same])
+
+
+def test_the_past_stays_as_it_was_when_time_goes_on(
+    simulator: ModuleType, feed: pd.DataFrame
+) -> None:
+    later = simulator.simulate(7, **SOURCE, weeks=2)
+    then = later[later.event_time <= feed.event_time.max()]
+    assert set(zip(feed.event_id, feed.created_at, strict=True)) == set(
+        zip(then.event_id, then.created_at, strict=True)
+    )
+    assert (later.event_time.max() - feed.event_time.max()).days in range(13, 16)
+
+
+def test_with_the_app_come_more_and_shorter_visits(simulator: ModuleType) -> None:
+    later = simulator.simulate(7, **SOURCE, weeks=12, app_week=31)
+    since = later.event_time >= pd.Timestamp(SOURCE["start"], tz="UTC") + pd.Timedelta(weeks=31)
+    takes = later.customer_id % 5 < 3
+    minutes = later.minutes.groupby([takes, since]).mean()
+    assert minutes[True, True] / minutes[True, False] == pytest.approx(0.35, abs=0.05)
+    assert minutes[False, True] / minutes[False, False] == pytest.approx(1, abs=0.15)
 
 
 # extract()
