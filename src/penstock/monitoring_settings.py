@@ -209,6 +209,7 @@ class TriggerSettings(Section):
     # How a new version goes on by itself once it is approved; nothing: a person starts it.
     follow: Annotated[tuple[Literal["shadow", "canary"], ...], BeforeValidator(split_words)] = ()
     endpoint: Name = "production"  # where to
+    plan: str = ""  # the rollouts' plan, a file of the project; empty: [rollout]
 
 
 Kind = Literal["scheduler", "gateway", "controller", "monitor", "mlflow"]

@@ -170,9 +170,13 @@ def test_whatever_happens_the_world_never_starts_more_than_it_may(
 
 
 def test_a_report_is_one_cause_that_names_what_was_found() -> None:
+    share = Measure("drifted_share", "", Verdict.FOUND, "40% of the importance", 0.4)
     found = [
-        Measure("drift", f"f{n}", Verdict.FOUND, f"PSI 0.{n} at 5,000 rows", 0.1 * n)
-        for n in range(5)
+        share,
+        *(
+            Measure("drift", f"f{n}", Verdict.FOUND, f"PSI 0.{n} at 5,000 rows", 0.1 * n)
+            for n in range(4)
+        ),
     ]
     fine = Measure("drift", "age", Verdict.FINE, "PSI 0.01")
     report = Report(
@@ -182,11 +186,13 @@ def test_a_report_is_one_cause_that_names_what_was_found() -> None:
     (one,) = causes_of(report)
     assert one.kind is Kind.DRIFT
     assert one.key == f"features/{NOW.isoformat()}/shop@3"
-    assert one.reason.startswith("shop@3: drift of f0: PSI 0.0 at 5,000 rows; drift of f1")
+    assert one.reason.startswith("shop@3: drifted_share: 40% of the importance; drift of f0")
     assert one.reason.endswith("; and 2 more")
-    assert one.numbers["found"].keys() == {f"drift of f{n}" for n in range(5)}
+    assert one.numbers["found"].keys() == {"drifted_share", *(f"drift of f{n}" for n in range(4))}
     assert not list(causes_of(replace(report, measures=(fine,))))
     assert not list(causes_of(replace(report, kind="skew")))  # training again mends no skew
+    # What moves, and matters little to the model, speaks for no run.
+    assert not list(causes_of(replace(report, measures=tuple(found[1:]))))
 
 
 class Written:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.monitoring.quality import too_few
-from penstock.monitoring.report import Measure, Verdict
+from penstock.monitoring.report import DRIFT, DRIFTED_SHARE, Measure, Verdict
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.profile import Column, thinned
 from penstock.stats.binned_samples import kolmogorov_smirnov, wasserstein
@@ -18,8 +18,6 @@ from penstock.stats.categories import chi_square, drawn_together, moved_share
 from penstock.stats.lift import Undefined
 from penstock.stats.population_stability import population_stability
 from penstock.stats.two_sample_tests import benjamini_hochberg
-
-DRIFT, DRIFTED_SHARE = "drift", "drifted_share"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+DRIFT, DRIFTED_SHARE = "drift", "drifted_share"  # names of measures that others read
+
 
 class Verdict(StrEnum):
     """What was found. Nothing looked at is never "nothing found"."""

@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from penstock.monitoring.report import Measure, Report
+from penstock.monitoring.report import DRIFTED_SHARE, Measure, Report
 from penstock.monitoring_settings import TriggerSettings
 from penstock.setting_types import duration_text
 
@@ -189,9 +189,14 @@ def said(causes: Iterable[Cause]) -> str:
 
 
 def causes_of(report: Report) -> Iterable[Cause]:
-    """What of a report speaks for a run: one cause for all that was found in its window."""
+    """What of a report speaks for a run: one cause for all that was found in its window.
+
+    Of features, some always move that matter little: they speak only where the model rests on them.
+    """
     kind = REPORTED.get(report.kind)
     if kind is None or not report.found:
+        return
+    if report.kind == "features" and all(one.name != DRIFTED_SHARE for one in report.found):
         return
     window = (report.until or report.made_at).isoformat()
     shown = "; ".join(map(_finding, report.found[:NAMED]))

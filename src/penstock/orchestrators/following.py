@@ -18,6 +18,7 @@ from penstock.monitoring.triggers import Outcome
 from penstock.project import Project
 from penstock.rollout import service
 from penstock.rollout.memory import Memory, Remembered
+from penstock.rollout.spec_file import read_plan
 from penstock.rollout_settings import RolloutSettings
 from penstock.state import rollouts, routes
 
@@ -98,13 +99,15 @@ def _note(
 
 
 def _plan(project: Project, strategy: str) -> RolloutSettings:
-    """The project's plan with another strategy. Raises `SettingsError`."""
-    given = project.settings.rollout.model_dump()
+    """The plan that retraining follows, with another strategy. Raises `SettingsError`."""
+    file = project.settings.triggers.plan
+    given = read_plan(project.root / file) if file else project.settings.rollout
     try:
-        return RolloutSettings.model_validate({**given, "strategy": strategy})
+        return RolloutSettings.model_validate({**given.model_dump(), "strategy": strategy})
     except ValidationError as error:
         said = error.errors()[0]["msg"]
         raise SettingsError(
-            f"[rollout] is no plan for a {strategy}, which [triggers] follow asks for: {said}",
+            f"{file or '[rollout]'} is no plan for a {strategy}, which [triggers] follow asks for: "
+            f"{said}",
             hint=f"`penstock rollout check --strategy {strategy}` says more",
         ) from error
