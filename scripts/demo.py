@@ -1,4 +1,5 @@
-"""The demo: a model to production, a better one by a canary, and a bad one taken back by itself.
+"""The demo: a model to production, a better one by a canary, a bad one taken back by itself; then
+weeks pass, the customers change, and the loop closes.
 
 Run by `make demo` with the folder of the example project. Every command is printed as it may be
 typed in that folder. What is done already is said, not done again: an interrupted demo goes on.
@@ -8,48 +9,19 @@ With `--end`, ends all that was started.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-from demo_terminal import (
-    BIN,
-    GOES_ON,
-    RED,
-    Stopped,
-    Typist,
-    heading,
-    is_free,
-    paint,
-    said_before,
-    say,
-    show_change,
-)
+from demo_stage import Edit, Stage
+from demo_terminal import GOES_ON, RED, Stopped, heading, paint, say
 
 from penstock.errors import PenstockError
-from penstock.project import Project, open_project
-from penstock.registry.versions import TESTED_TAG, Found, versions
+from penstock.monitoring.triggers import Outcome as RunOutcome
 from penstock.rollout.events import Outcome
-from penstock.rollout.memory import Memory
-from penstock.rollout.states import Rollout
 from penstock.serving import endpoint
 from penstock.serving.release import EndpointFolder
-from penstock.state.database import open_database
-
-CONTROLLER_PORT = 8610
-LONGEST = 600.0  # seconds that a rollout of this demo may take
-
-
-class Edit(NamedTuple):
-    """A change that a person makes to the project."""
-
-    file: str
-    old: str
-    new: str
-
 
 MORE_TREES = (Edit("params.yaml", "n_estimators: 120", "n_estimators: 160"),)
 
@@ -74,6 +46,23 @@ DIVISION = (
     Edit("features.py", SERVICE, f"{SERVICE}\n\n{HABIT}"),
     Edit("penstock.toml", 'service = "churn_v1"', 'service = "churn_v2"'),
 )  # fmt: skip
+
+WEEKS_AS_EVER = (2, 4)
+WEEKS_WITH_APP = (12, 13)  # in k of n looks drift is an alarm: 2 of 3
+HALF_A_YEAR_LATER, AT_LAST = 38, 39
+LOOKS = """\
+[monitoring]
+window = "20s" # a week's visitors come within ten
+
+[triggers]"""
+IN_MINUTES = """\
+cool_down = "0s" # weeks are minutes here
+plan = "rollout.toml" # in seconds
+follow ="""
+TIME_LAPSE = (
+    Edit("penstock.toml", "[triggers]", LOOKS),
+    Edit("penstock.toml", "follow =", IN_MINUTES),
+)
 
 
 def main() -> int:
@@ -101,19 +90,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Demo(Typist):
-    """The acts, and what they do to one project."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.began = time.monotonic()
+class Demo(Stage):
+    """The acts."""
 
     def play(self) -> None:
         if not self.folder.exists():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.type("penstock", "init", self.folder.name, where=self.folder.parent)
         say("Each command may be typed by you, after:", self.here)
-        acts = (self.first_model, self.first_release, self.canary, self.rollback)
+        acts = (
+            *(self.first_model, self.first_release, self.canary, self.rollback),
+            *(self.change_of_habits, self.closed_loop),
+        )
         for number, act in enumerate(acts, start=1):
             heading(number, str(act.__doc__).partition("\n")[0])
             act()
@@ -160,6 +148,59 @@ class Demo(Typist):
         say("the same bytes do not come again:")
         self.penstock("rollout", "start", "churn@3", may_fail=True)
 
+    def change_of_habits(self) -> None:
+        """Weeks pass, the customers change: one alarm, and a retraining that comes too early"""
+        if not any(order.outcome for order in self.orders()):
+            if not self.orders():
+                self.live_through_the_change()
+            self.retrain(RunOutcome.NO_BETTER)
+        self.penstock("triggers", "why", self.orders()[0].run)
+        say(
+            "What these customers do next is not known yet: a label takes 30 days, and the months",
+            "that judge a model come after those that it learns from.",
+        )
+
+    def live_through_the_change(self) -> None:
+        self.change(TIME_LAPSE)
+        say("Each look is a round of `penstock monitor loop`, which `penstock up` keeps going.")
+        for week in WEEKS_AS_EVER:
+            self.look(week)
+            if self.firing():
+                raise Stopped(f"a false alarm: {', '.join(self.firing())}")
+        say("Meanwhile an app comes out. Three of five customers look in more often, and briefly.")
+        for week in WEEKS_WITH_APP:
+            self.look(week)
+        if len(self.firing()) != 1:
+            raise Stopped(f"one alarm was expected: {', '.join(self.firing()) or 'there is none'}")
+        if not self.orders():
+            raise Stopped("no retraining was started: see `penstock triggers why`")
+
+    def closed_loop(self) -> None:
+        """Half a year later it has learned: shadow, canary, production, and quiet again"""
+        made = [order for order in self.orders() if order.outcome is RunOutcome.REGISTERED]
+        if not made:
+            if all(order.outcome for order in self.orders()):
+                self.look(HALF_A_YEAR_LATER)
+            self.retrain(RunOutcome.REGISTERED)
+            made = [self.orders()[-1]]
+        label = made[-1].version
+        if self.rollout_of(label) is None:
+            self.approve(label, "it has learned from customers with the app")
+        while (found := self.rollout_of(label)) is None or found.outcome is not Outcome.PROMOTED:
+            if found is None or found.ended:
+                self.penstock("triggers", "check", may_fail=True)
+            if found and self.existing(label).id == found.id and found.ended:
+                raise Stopped(f"{found.id} of {label} is {found.status}: {found.reason}")
+            self.carry_out(label, goes_on=found is not None and not found.ended)
+        self.look(AT_LAST)
+        self.penstock("alerts", "list")
+        if self.firing():
+            raise Stopped(f"a false alarm: {', '.join(self.firing())}")
+
+    def retrain(self, expected: RunOutcome) -> None:
+        if (order := self.retraining()).outcome is not expected:
+            raise Stopped(f"{order.run} was to end as {expected}, and did: {order.outcome}")
+
     def closing(self) -> None:
         took = time.monotonic() - self.began
         heading(0, f"The end, after {took // 60:.0f} min {took % 60:.0f} s")
@@ -169,129 +210,6 @@ class Demo(Typist):
         for name in ("staging", "production"):
             print(f"  {name + ':':12}{endpoint.status(self.project.endpoint(name)).url}")
         print(f"  {'its end:':12}make demo-clean")
-
-    # Their parts.
-
-    def build(self, number: int, edits: tuple[Edit, ...], *remark: str) -> bool:
-        """A version that passed staging, from a change; whether there is more to do with it."""
-        label = f"churn@{number}"
-        rollout = self.rollout_of(label)
-        if rollout and rollout.ended and rollout.outcome is not Outcome.ABORTED:
-            said_before(f"{rollout.id} of {label}: {rollout.outcome}")
-            return False
-        known = {version.label: version for version in self.versions()}
-        if label in known and TESTED_TAG in known[label].tags:
-            said_before(f"{label} passed staging")
-            return True
-        self.change(edits)
-        if remark:
-            say(*remark)
-        self.penstock("run")
-        return True
-
-    def roll_out(self, label: str, meaning: str) -> Rollout:
-        """To its end, with a controller and visitors beside it. Raises `Stopped` without one."""
-        found = self.rollout_of(label)
-        goes_on = found is not None and not found.ended  # that of a demo which was interrupted
-        if not goes_on:
-            self.approve(label, meaning)
-            self.penstock("rollout", "start", label, "--file", "rollout.toml")
-        port = () if is_free(CONTROLLER_PORT) else ("--port", "0")
-        controller = ("penstock", "controller", "--interval", "1", *port)
-        users = ("python", "users.py", *self.url(), "--seconds", f"{LONGEST:g}")
-        with self.beside("controller", *controller):
-            with self.beside("users", *users) as log:
-                found = self.watch(label)
-                if found.held and goes_on:  # its time passed while nobody visited
-                    self.penstock("rollout", "resume", found.id, "--reason", "visitors come again")
-                    found = self.watch(label)
-            say("what the visitors saw of it:", *log.read_text().splitlines()[-1:])
-        if not found.ended:
-            raise Stopped(f"{found.id} is {found.status}: {found.reason}")
-        return found
-
-    def watch(self, label: str) -> Rollout:
-        """Shows a rollout until it ends, or a person must decide."""
-        process = self.start("penstock", "rollout", "status", "--watch")
-        deadline = time.monotonic() + LONGEST
-        try:
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.5)
-                if self.existing(label).held:
-                    time.sleep(2)  # for the view to show it
-                    break
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)  # it gives the terminal back
-                process.wait()
-        return self.existing(label)
-
-    def existing(self, label: str) -> Rollout:
-        found = self.rollout_of(label)
-        if found is None:
-            raise Stopped(f"the rollout of {label} is gone")
-        return found
-
-    def approve(self, label: str, meaning: str) -> None:
-        asked = ("--for", "production", "--meaning", meaning)
-        self.penstock("models", "approve", label, *asked)
-
-    def change(self, edits: tuple[Edit, ...]) -> None:
-        """Changes files as a person would, and shows how."""
-        for file in dict.fromkeys(edit.file for edit in edits):
-            path = self.folder / file
-            before = after = path.read_text(encoding="utf-8")
-            for edit in edits:
-                if edit.file != file or edit.new in after:
-                    continue
-                if edit.old not in after:
-                    raise Stopped(f"{path} was changed: it lacks {edit.old.strip()!r}")
-                after = after.replace(edit.old, edit.new, 1)
-            path.write_text(after, encoding="utf-8")
-            if after != before:
-                show_change(file, before, after)
-
-    def serve_again(self) -> None:
-        """What was served is served, also after a restart of the machine."""
-        if endpoint.status(self.production.folder).state == "stopped":
-            log = self.folder / ".penstock" / "serve.log"
-            process = self.start("penstock", "serve", "--endpoint", "production", log=log)
-            while endpoint.status(self.production.folder).state != "live":
-                if process.poll() is not None:
-                    raise Stopped(f"production is not served: see {log}")
-                time.sleep(0.2)
-        url = endpoint.status(self.production.folder).url
-        said_before(f"production is served at {url}")
-
-    # What is there.
-
-    @property
-    def here(self) -> str:
-        """How to get to where the commands are typed."""
-        return f"source {os.path.relpath(BIN)}/activate && cd {os.path.relpath(self.folder)}"
-
-    @property
-    def project(self) -> Project:
-        """As its files are now."""
-        return open_project(self.folder)
-
-    @property
-    def production(self) -> endpoint.Place:
-        return endpoint.place_of(self.project, "production")
-
-    def url(self) -> tuple[str, ...]:
-        """As users.py takes it; nothing where it is the usual one."""
-        found = endpoint.status(self.production.folder).url
-        return () if found.endswith(":8601") else (found,)
-
-    def versions(self) -> list[Found]:
-        return versions(self.project)
-
-    def rollout_of(self, label: str) -> Rollout | None:
-        """The latest one of a version."""
-        memory = Memory(open_database(self.project))
-        states = (memory.load(one.id).state for one in memory.listed())
-        return next((state for state in states if state.spec.candidate.model == label), None)
 
     def end(self) -> None:
         if (self.folder / "penstock.toml").is_file():
