@@ -126,7 +126,7 @@ def _sessions(
     rng: Rng, shop: Shop, week: int, app: NDArray[np.bool_], weekdays: Floats
 ) -> pd.DataFrame:
     """Visits: bursts at the customer's own pace, with a season, shorter as engagement fades."""
-    season = 1 + 0.2 * np.sin(2 * np.pi * week / 52)
+    season = 1 + 0.05 * np.sin(2 * np.pi * week / 52)
     bursts = rng.gamma(shop.shape, 1 / shop.shape)  # 1 on average
     pace = shop.pace * np.where(app, APP_VISITS, 1.0)
     visits = rng.poisson(pace * season * bursts * shop.engagement)
