@@ -42,6 +42,16 @@ class Project:
         return self.root / ".penstock"
 
     @property
+    def run_lock(self) -> Path:
+        """Held by the one who runs the plan on this machine."""
+        return self.folder / "run.lock"
+
+    @property
+    def notices(self) -> Path:
+        """The file that holds every notice, whichever channels took it."""
+        return self.folder / "notices.log"
+
+    @property
     def endpoints(self) -> list[str]:
         """The names of the endpoints that have a folder here."""
         parent = self.endpoint(STAGING).parent

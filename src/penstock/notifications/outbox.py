@@ -53,7 +53,7 @@ def tell(
     not yet: it is queued for them. Where the state database is away, it is sent as well as can be.
     """
     message = Message(title, body, FAILURE if failure else SUCCESS, key, key)
-    settings, log = project.settings.notify, project.folder / "notices.log"
+    settings, log = project.settings.notify, project.notices
     try:
         engine, now = open_database(project), utc_now()
         with engine.begin() as connection:

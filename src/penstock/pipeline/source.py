@@ -41,10 +41,14 @@ def custom_steps(file: Path) -> tuple[CustomStep, ...]:
     )
 
 
+def defines(file: Path, name: str) -> bool:
+    """Whether a file has a top-level function or other definition of that name."""
+    return file.is_file() and name in _definitions(_parse(file))
+
+
 def unwritten(file: Path) -> tuple[str, ...]:
     """Those functions that every project has, and this pipeline.py does not define."""
-    there = _definitions(_parse(file)) if file.is_file() else {}
-    return tuple(name for name in WRITTEN if name not in there)
+    return tuple(name for name in WRITTEN if not defines(file, name))
 
 
 def imported_modules(file: Path) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def check(
     sent = outbox.flush(
         engine,
         project.settings.notify,
-        project.folder / "notices.log",
+        project.notices,
         lambda: outbox.utc_now() + ahead,
     )
     heartbeats.beat(engine, heartbeats.ALERTS, now)
