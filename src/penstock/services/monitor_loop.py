@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.clock import utc_now
 from penstock.errors import PenstockError
+from penstock.processes.command_line import penstock
 from penstock.processes.tied import tied
 from penstock.project import Project
-from penstock.services.run_process import penstock
 from penstock.state import heartbeats, leadership, routes
 
 log = logging.getLogger(__name__)
