@@ -27,44 +27,50 @@ def add_production_dag(outline: Outline, where: Mapping[str, str]) -> DAG:
 
     `where`: the project and the environment that its tasks open.
     """
-    name, settings = outline.name, outline.production
-    assert settings is not None, "a project without this DAG"
-    waits = {"poke_interval": settings.every, **where}
+    name = f"{outline.name}_{PRODUCTION}"
     with DAG(
-        dag_id=f"{name}_{PRODUCTION}",
+        dag_id=name,
         description="From a tested release to a guarded champion",
-        schedule=[endpoint_asset(name, STAGING)],
+        schedule=[endpoint_asset(outline.name, STAGING)],
         catchup=False,
         max_active_runs=RUNS,
         on_failure_callback=PenstockNotifier(
-            title=f"[{name}] {name}_{PRODUCTION} failed",
+            title=f"[{outline.name}] {name} failed",
             body="Run: {{ run_id }}\nNext: penstock rollout list",
             **where,
         ),
         **shared_by(outline),
     ) as dag:
-        chosen = ChooseVersion(task_id="choose_version", **where)
-        approved = ApprovalOperator(
-            task_id="await_approval",
-            model=chosen.output,
-            target=PRODUCTION,
-            timeout=settings.approval_timeout,
-            **waits,
-        )
-        begun = RolloutOperator(
-            task_id="start_rollout",
-            model=approved.output,
-            endpoint=PRODUCTION,
-            timeout=settings.rollout_timeout,
-            **waits,
-        )
-        RolloutSensor(
-            task_id="watch_rollout",
-            rollout=begun.output,
-            timeout=settings.rollout_timeout,
-            **ends_of(endpoint_asset(name, PRODUCTION).uri),
-            **waits,
-        )
+        _add_tasks(outline, where)
     # After the tasks, as in `build_dag`.
     dag.params.update({"model": Param("", "NAME@VERSION, for a run by hand", type="string")})
     return dag
+
+
+def _add_tasks(outline: Outline, where: Mapping[str, str]) -> None:
+    """To the DAG that is entered."""
+    assert outline.production is not None
+    limits = outline.production
+    waits = {"poke_interval": limits.every, **where}
+    chosen = ChooseVersion(task_id="choose_version", **where)
+    approved = ApprovalOperator(
+        task_id="await_approval",
+        model=chosen.output,
+        target=PRODUCTION,
+        timeout=limits.approval_timeout,
+        **waits,
+    )
+    begun = RolloutOperator(
+        task_id="start_rollout",
+        model=approved.output,
+        endpoint=PRODUCTION,
+        timeout=limits.rollout_timeout,
+        **waits,
+    )
+    RolloutSensor(
+        task_id="watch_rollout",
+        rollout=begun.output,
+        timeout=limits.rollout_timeout,
+        **ends_of(endpoint_asset(outline.name, PRODUCTION).uri),
+        **waits,
+    )
