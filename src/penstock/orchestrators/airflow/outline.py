@@ -142,7 +142,7 @@ def _task(project: Project, plan: Plan, group: str, steps: Sequence[Step]) -> Ta
         name=name,
         group=group,
         after=tuple(dict.fromkeys(family_of(one) for one in step.after)),
-        needs=tuple(sorted({*plan.sources(step).values(), *step.after})),
+        needs=tuple(plan.needs(step)),
         before=tuple(sorted(plan.downstream(step.name))),
         items=() if name == step.name else tuple(one.name for one in steps),
         timeout=limits.timeouts.get(name, limits.timeout),
