@@ -1,4 +1,8 @@
-"""A user's project folder: where things are, its settings, its parameters, its code."""
+"""A user's project folder: where things are, its settings, its parameters, its code.
+
+What reads settings is imported by whoever opens a project: a DAG file that asks where it lies does
+not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from penstock.digests import DigestMemory
 from penstock.errors import PenstockError, ProjectError, SettingsError, UserCodeError
-from penstock.settings import Settings
-from penstock.settings_source import load_settings
+
+if TYPE_CHECKING:
+    from penstock.settings import Settings
 
 SETTINGS_FILE = "penstock.toml"
 STAGING = "staging"  # the endpoint that every model is tested behind
@@ -37,6 +40,16 @@ class Project:
     def folder(self) -> Path:
         """Penstock's own folder in the project: state, artifacts, logs."""
         return self.root / ".penstock"
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by the one who runs the plan on this machine."""
+        return self.folder / "run.lock"
+
+    @property
+    def notices(self) -> Path:
+        """The file that holds every notice, whichever channels took it."""
+        return self.folder / "notices.log"
 
     @property
     def endpoints(self) -> list[str]:
@@ -109,6 +122,8 @@ def open_project(
 
     `variables` stand for those of this process.
     """
+    from penstock.settings_source import load_settings
+
     start = Path(folder or os.environ.get("PENSTOCK_PROJECT") or ".").resolve()
     root = _root_above(start) if folder is None else start
     if root is None or not (root / SETTINGS_FILE).is_file():
@@ -150,6 +165,8 @@ def _root_above(start: Path) -> Path | None:
 
 
 def _read_params(file: Path) -> Mapping[str, Any]:
+    import yaml
+
     if not file.is_file():
         return {}
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import reduce
 from pathlib import Path
@@ -71,6 +71,13 @@ def as_variables(settings: Settings, base: Settings, sections: Collection[str]) 
         else:
             found[name] = _as_text(value)
     return found
+
+
+def private_variables(variables: Iterable[str]) -> list[str]:
+    """Those whose values are not written down: secrets, and what is no setting, as a token."""
+    secret = {name for _, name, annotation in _leaves(Settings) if "SecretStr" in str(annotation)}
+    known = secret | RESERVED
+    return sorted(name for name in variables if name in known or FOREIGN.match(name))
 
 
 def line_of(text: str, path: Keys) -> int:

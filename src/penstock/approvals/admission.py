@@ -42,7 +42,8 @@ def require_approval(
         "folder": str(folder),
         "approver_keys": str(approver_keys) if approver_keys else "",
     }
-    ask("penstock.approvals.admission", question, f"the approvals of {model}")
+    fault = f"the approvals of {model} could not be checked"
+    ask("penstock.approvals.admission", question, fault)
 
 
 def check(question: dict[str, Any]) -> None:

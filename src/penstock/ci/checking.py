@@ -12,9 +12,10 @@ from pathlib import Path
 
 from penstock.errors import PenstockError, UserCodeError
 from penstock.pipeline.plan import plan_of
+from penstock.pipeline.source import unwritten
 from penstock.project import Project, open_project
+from penstock.settings_source import ENVIRONMENTS
 
-ENVIRONMENTS = ("dev", "staging", "production")
 NO_TESTS = 5  # pytest's exit status where it finds none
 SHOWN = 2_000  # characters of what another tool printed, the last ones
 
@@ -49,12 +50,9 @@ def _settings(project: Project) -> Checked:
 
 
 def _plan(project: Project) -> Checked:
-    from penstock.pipeline.source import defines
-
     steps = plan_of(project).steps
     code = project.root / "pipeline.py"
-    missing = [name for name in ("extract", "train") if not defines(code, name)]
-    if missing:
+    if missing := unwritten(code):
         raise UserCodeError(f"{code} has no {' and no '.join(missing)}()", hint="write it there")
     return Checked("plan", True, f"{len(steps)} steps: {steps[0].name} to {steps[-1].name}")
 

@@ -93,11 +93,11 @@ def _tools() -> list[Finding]:
 
 def _plan(project: Project) -> Finding:
     from penstock.pipeline.plan import plan_of
-    from penstock.pipeline.source import defines
+    from penstock.pipeline.source import unwritten
 
     steps = plan_of(project).steps
     code = project.root / "pipeline.py"
-    missing = [name for name in ("extract", "train") if not defines(code, name)]
+    missing = unwritten(code)
     seen = f"{len(steps)} steps" + (f", without {' and '.join(missing)}()" if missing else "")
     return Finding("plan", not missing, seen, f"write them in {code}" if missing else "")
 

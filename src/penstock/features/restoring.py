@@ -2,18 +2,17 @@
 
 In a process of its own, as Python keeps the modules that it has read:
 
-python -m penstock.features.restoring ROOT ENVIRONMENT SOURCE
+python -m penstock.features.restoring < question.json
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from penstock.errors import PenstockError, ProjectError, from_dict
+from penstock.errors import ProjectError
+from penstock.processes.question import answer, ask
 from penstock.project import Project, open_project
 
 
@@ -22,39 +21,27 @@ def restore(project: Project, source: Path) -> list[str]:
 
     What was declared later stays, as others may use it; so do the online values.
     """
-    arguments = (str(project.root), project.environment, str(source))
-    done = subprocess.run(
-        [sys.executable, "-m", "penstock.features.restoring", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    question = {"root": str(project.root), "environment": project.environment}
+    changed = ask(
+        "penstock.features.restoring",
+        {**question, "source": str(source)},
+        "the definitions could not be applied",
+        kind=ProjectError,
+        timeout=None,
     )
-    said = done.stdout.strip().splitlines()[-1:] or [""]
-    if done.returncode == 0:
-        return [str(line) for line in json.loads(said[0])]
-    if done.returncode == PenstockError.exit_status and said[0].startswith("{"):
-        raise from_dict(json.loads(said[0]))
-    raise ProjectError(f"the definitions could not be applied: {done.stderr[-500:]}")
+    return [str(change) for change in changed]
 
 
-def main(root: str, environment: str, source: str) -> int:
-    """The last line of the output is the answer: what changed, or an error."""
-    try:
-        print(json.dumps(_applied(open_project(Path(root), environment), Path(source))))
-    except PenstockError as error:
-        print(json.dumps(error.as_dict()))
-        return PenstockError.exit_status
-    return 0
-
-
-def _applied(project: Project, source: Path) -> list[str]:
+def apply_earlier(question: dict[str, Any]) -> list[str]:
+    """The same, in this process."""
     from penstock.features.catalogue import declared, registered
     from penstock.features.changes import changes
     from penstock.features.feast_objects import compiled
     from penstock.features.store import apply, prepared_store
 
-    earlier = open_project(source, project.environment)
+    sys.dont_write_bytecode = True  # beside an earlier features.py
+    project = open_project(Path(question["root"]), question["environment"])
+    earlier = open_project(Path(question["source"]), project.environment)
     found = compiled(earlier.module("features"), project.root)
     store = prepared_store(project)
     there, wanted = registered(store), declared(found)
@@ -64,4 +51,4 @@ def _applied(project: Project, source: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    answer(apply_earlier)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
 from penstock.audit.ledger import Ledger
+from penstock.clock import utc_now
 from penstock.monitoring.alerts import memory
 from penstock.monitoring.alerts.acting import RETRAINING
 from penstock.monitoring.alerts.alert import Status
@@ -29,10 +30,6 @@ from penstock.state import heartbeats, outbox, rollouts
 
 LABELS = ("endpoint", "model", "measure", "subject")
 RULE = ("rule", "severity", "endpoint", "model")
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Exposition(Collector):

@@ -9,15 +9,15 @@ a pager.
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.clock import utc_now
 from penstock.errors import PenstockError
 from penstock.notifications.channels import (
     FAILURE,
@@ -33,15 +33,12 @@ from penstock.project import Project
 from penstock.settings import NotifySettings
 from penstock.state import outbox
 from penstock.state.database import open_database
+from penstock.state.leadership import own_name
 from penstock.state.outbox import Queued
 
 HOLD = timedelta(minutes=2)  # longer than any channel takes; then another process sends it
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)  # between two attempts
 KEPT = timedelta(days=7)  # after delivery
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def tell(
@@ -53,7 +50,7 @@ def tell(
     not yet: it is queued for them. Where the state database is away, it is sent as well as can be.
     """
     message = Message(title, body, FAILURE if failure else SUCCESS, key, key)
-    settings, log = project.settings.notify, project.folder / "notices.log"
+    settings, log = project.settings.notify, project.notices
     try:
         engine, now = open_database(project), utc_now()
         with engine.begin() as connection:
@@ -96,7 +93,7 @@ def flush(
     for other in outbox.holders(engine):
         if _is_gone(other):
             outbox.release(engine, other)
-    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    holder = own_name()
     arrived = 0
     while one := outbox.claim(engine, holder, now(), now() + HOLD, list(channels)):
         message = Message(one.title, one.body, one.level, one.message, one.thread)

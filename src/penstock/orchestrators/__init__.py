@@ -1,1 +1,1 @@
-"""Renderings of the plan: on this machine, and as an Airflow DAG."""
+"""The plan rendered: on this machine, for Airflow, Prefect and DVC; runs that triggers start."""

@@ -58,7 +58,7 @@ class Attempts:
     def _start(self, prepared: Prepared, records: Mapping[str, Record], log: Path) -> Job:
         log.parent.mkdir(parents=True, exist_ok=True)
         step = prepared.step
-        needed = {*self.plan.sources(step).values(), *step.after}
+        needed = self.plan.needs(step)
         arguments = {
             "project": str(self.project.root),
             "environment": self.project.environment,

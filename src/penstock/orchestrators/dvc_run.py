@@ -44,7 +44,7 @@ def run_stage(
 ) -> dict[str, Record]:
     """Runs the steps of a stage and lays out what they made. Raises a `PenstockError`."""
     stage = _stage(plan, name)
-    with FileLock(project.folder / "run.lock"):
+    with FileLock(project.run_lock):
         done = _given(plan, project, stage)
         now = datetime.now(UTC)
         # No moment is asked for, so that the steps' results are those that `penstock run` has.

@@ -6,8 +6,9 @@ one will need. What happens is told to a `Watcher`; the terminal is one of sever
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,13 +49,7 @@ def run_plan(
 
     Raises only for what stands before the first step; a step's failure is in the outcome.
     """
-    lock = FileLock(project.folder / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        watcher.waiting_for_other_run()
-        lock.acquire()
-    try:
+    with _alone(project, watcher):
         _require_not_run(database, occasion)
         if rerun:
             StepCache(database).forget(plan.step(rerun).name)
@@ -71,6 +66,19 @@ def run_plan(
         return _Run(plan, project, database, watcher, identity, attempts, recording).execute(
             plan.until(until)
         )
+
+
+@contextlib.contextmanager
+def _alone(project: Project, watcher: Watcher) -> Iterator[None]:
+    """Waits for another run on this machine to end."""
+    lock = FileLock(project.run_lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        watcher.waiting_for_other_run()
+        lock.acquire()
+    try:
+        yield
     finally:
         lock.release()
 

@@ -108,11 +108,10 @@ def _run(plan: Plan, tasks: dict[str, Task[..., Any]], as_of: datetime | None) -
     run_id = flow_run.get_id() or flow_run.get_name()
     futures: dict[str, Any] = {}
     for step in plan.steps:
-        needs = sorted({*plan.sources(step).values(), *step.after})
         futures[step.name] = tasks[step.name].submit(
             run_id,
             moment,
-            {name: futures[name] for name in needs},
+            {name: futures[name] for name in plan.needs(step)},
             wait_for=[futures[name] for name in step.after],
         )
     return list(futures.values())

@@ -56,12 +56,8 @@ class Recording:
     @classmethod
     def begin(cls, project: Project, database: Engine, run: RunIdentity, orchestrator: str) -> Self:
         """Starts a run, or goes on with one that another task has started."""
-        name, environment, now = (
-            project.settings.project.name,
-            project.environment,
-            datetime.now(UTC),
-        )
-        about = RunOf(run.id, name, environment, orchestrator, run.as_of)
+        name, now = project.settings.project.name, datetime.now(UTC)
+        about = RunOf(run.id, name, project.environment, orchestrator, run.as_of)
         with Ledger(database).page() as page:
             runs = Runs(page.connection)
             known = runs.get(run.id)

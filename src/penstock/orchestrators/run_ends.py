@@ -58,7 +58,7 @@ def run_that_goes_on(project: Project, engine: Engine) -> str:
         return next((run.id for run in runs.running()), "")
     project.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(project.folder / "run.lock", timeout=0):
+        with FileLock(project.run_lock, timeout=0):
             runs.interrupt_abandoned(datetime.now(UTC))
     except Timeout:
         pass

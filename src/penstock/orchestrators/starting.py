@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime
 
 from penstock.errors import ResourceError, SettingsError
 from penstock.monitoring.trigger_book import Order
 from penstock.orchestrators.airflow_api import run_id, start_run
+from penstock.processes.command_line import penstock
 from penstock.project import Project
 from penstock.state.runs import new_run_id
 
@@ -38,13 +38,11 @@ def new_run(project: Project, now: datetime) -> str:
 def _local(project: Project, order: Order) -> str:
     """A `penstock run` of its own session: it goes on when whoever started it has ended."""
     log = project.folder / "runs" / order.run / "run.log"
-    command = [sys.executable, "-m", "penstock", "run", "--trigger", str(order.number)]
-    command += ["--project", str(project.root), "--environment", project.environment]
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             process = subprocess.Popen(
-                command,
+                penstock(f"run --trigger {order.number}", project),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

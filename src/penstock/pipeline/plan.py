@@ -188,6 +188,10 @@ class Plan:
             makers[kind] = maker
         return makers
 
+    def needs(self, step: Step) -> list[str]:
+        """The steps whose records it is given, by name: those that it takes, and stands behind."""
+        return sorted({*self.sources(step).values(), *step.after})
+
 
 def plan_of(project: Project) -> Plan:
     """The standard plan with the project's own steps in it. Runs none of the project's code."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from penstock.errors import ProjectError
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+WRITTEN = ("extract", "train")  # what a project's pipeline.py has at least
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ def custom_steps(file: Path) -> tuple[CustomStep, ...]:
 def defines(file: Path, name: str) -> bool:
     """Whether a file has a top-level function or other definition of that name."""
     return file.is_file() and name in _definitions(_parse(file))
+
+
+def unwritten(file: Path) -> tuple[str, ...]:
+    """Those functions that every project has, and this pipeline.py does not define."""
+    return tuple(name for name in WRITTEN if not defines(file, name))
 
 
 def imported_modules(file: Path) -> tuple[str, ...]:

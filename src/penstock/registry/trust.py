@@ -39,7 +39,7 @@ def check_release(
         "label": label,
         "keys": str(keys),
     }
-    ask("penstock.registry.trust", question, f"the signature of {label}")
+    ask("penstock.registry.trust", question, f"the signature of {label} could not be checked")
 
 
 def check(signature: Path, digest: str, label: str, keys: Path) -> None:

@@ -9,18 +9,16 @@ the baseline.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.clock import utc_now
 from penstock.errors import ConflictError, PenstockError
 from penstock.project import Project
 from penstock.rollout.acting import follow, route
@@ -52,10 +50,6 @@ LEADERSHIP = timedelta(seconds=15)  # after which another controller takes over
 STEPS = 20  # transitions of a rollout in one look, at most: the next look goes on
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Seen:
     """A rollout after a look: for who watches."""
@@ -70,7 +64,7 @@ class Controller:
     def __init__(
         self, project: Project, engine: Engine, now: Callable[[], datetime] = utc_now
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+        self.name = leadership.own_name()
         self._project = project
         self._engine = engine
         self._memory = Memory(engine)

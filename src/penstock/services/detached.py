@@ -6,9 +6,9 @@ import subprocess
 import time
 
 from penstock.errors import ResourceError
+from penstock.processes.command_line import penstock
 from penstock.project import Project
 from penstock.services.logs import last_lines
-from penstock.services.run_process import penstock
 from penstock.services.standing import Office, Standing
 
 POLL = 0.1  # seconds

@@ -10,23 +10,21 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import secrets
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.clock import utc_now
 from penstock.errors import PenstockError
+from penstock.processes.command_line import penstock
 from penstock.processes.tied import tied
 from penstock.project import Project
-from penstock.services.run_process import penstock
 from penstock.state import heartbeats, leadership, routes
 
 log = logging.getLogger(__name__)
@@ -40,10 +38,6 @@ SHORTEST_LIMIT = timedelta(minutes=10)
 LOOK, ALERTS, TRIGGERS = "monitor all", "alerts check", "triggers check"
 LOOKED = (0, 3)  # the exit statuses of commands that did their work; 3: something was found
 KEPT = 3  # of the last lines that a failed command said
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class MonitorLoop:
         commands: Collection[str],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+        self.name = leadership.own_name()
         self.rounds, self.failures = 0, 0  # so far; parts that failed
         self._project = project
         self._connect = connect

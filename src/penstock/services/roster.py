@@ -6,9 +6,9 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from penstock.processes.command_line import penstock
 from penstock.project import Project
 from penstock.registry.client import server_arguments
-from penstock.services.run_process import penstock
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 
+from penstock.processes.command_line import penstock
 from penstock.processes.tied import tied
 from penstock.project import Project
 
@@ -40,16 +40,4 @@ class RunProcess:
 
 def run_command(project: Project, slot: datetime) -> list[str]:
     """`penstock run` of a project as of a slot, as a command line."""
-    return [
-        *penstock("run", project),
-        "--trigger",
-        "schedule",
-        "--as-of",
-        slot.isoformat(),
-    ]
-
-
-def penstock(command: str, project: Project) -> list[str]:
-    """A command of Penstock for a project and environment, as a command line."""
-    at = ["--project", str(project.root), "--environment", project.environment]
-    return [sys.executable, "-m", "penstock", *command.split(), *at]
+    return [*penstock("run --trigger schedule", project), "--as-of", slot.isoformat()]

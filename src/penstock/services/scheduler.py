@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.clock import utc_now
 from penstock.errors import ConflictError, PenstockError, SettingsError
 from penstock.project import Project
 from penstock.services.cron import Schedule
@@ -53,10 +51,6 @@ class UnderWay:
     disturbed: bool = False  # the state database was away meanwhile, for the run as for us
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Scheduler:
     """Runs one project on its schedule. `tick` may be called with any clock.
 
@@ -77,7 +71,7 @@ class Scheduler:
                 "[pipeline] schedule is empty: there is nothing to start",
                 hint="write one like '0 2 * * *', or start runs by hand",
             )
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+        self.name = leadership.own_name()
         self.schedule = Schedule(settings.schedule, settings.timezone)
         self._project = project
         self._connect = connect

@@ -92,8 +92,7 @@ class Supervisor:
             f"What to do: penstock logs {service}; mend it; penstock down; penstock up"
         )
         with contextlib.suppress(ResourceError, OSError):
-            log = project.folder / "notices.log"
-            deliver(title, body, project.settings.notify, log, failure=True)
+            deliver(title, body, project.settings.notify, project.notices, failure=True)
         with contextlib.suppress(SQLAlchemyError, PenstockError):
             ledger = Ledger(open_database(project))
             ledger.append("service.given_up", service, digest="", reason=reason)

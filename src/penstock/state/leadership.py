@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +14,11 @@ from sqlalchemy.exc import IntegrityError
 from penstock.state.tables import controllers
 
 CONTROLLER = "controller"
+
+
+def own_name() -> str:
+    """Of whoever leads, or holds something, from this process: `HOST:PID:…`, another each time."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
 
 
 class Leader(NamedTuple):

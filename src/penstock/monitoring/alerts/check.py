@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from penstock.audit.entries import Entry
 from penstock.audit.ledger import Ledger, Page
+from penstock.clock import utc_now
 from penstock.monitoring.alerts import acting, memory
 from penstock.monitoring.alerts.alert import Alert, Silence
 from penstock.monitoring.alerts.decision import Decision, Group, decide
@@ -60,12 +61,12 @@ def check(
 
     decision = memory.decide_on(engine, deciding, now, also)
     done = acting.act(project, engine, decision.actions, rules, now)
-    ahead = now - outbox.utc_now()  # of a clock that is not this machine's
+    ahead = now - utc_now()  # of a clock that is not this machine's
     sent = outbox.flush(
         engine,
         project.settings.notify,
-        project.folder / "notices.log",
-        lambda: outbox.utc_now() + ahead,
+        project.notices,
+        lambda: utc_now() + ahead,
     )
     heartbeats.beat(engine, heartbeats.ALERTS, now)
     return Checked(len(seen.signals), decision, requested | done, sent)

@@ -16,7 +16,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetAlias
 
-from penstock.project import PRODUCTION, STAGING, Project
+from penstock.project import STAGING, Project
 
 SCHEME = "penstock"
 SAME = "digest"  # the part of an event that says whether there is anything new
@@ -44,8 +44,8 @@ def endpoint_asset(project: str, endpoint: str) -> Asset:
     return Asset(uri=f"{SCHEME}://{project}/endpoints/{endpoint}")
 
 
-def asset_of(project: Project, step: str) -> Asset | None:
-    """What a step of the standard plan updates."""
+def asset_of(project: Project, step: str) -> str:
+    """The URI of what a step of the standard plan updates; empty: nothing."""
     name, settings = project.settings.project.name, project.settings
     made = {
         "extract_data": dataset_asset(name, settings.data.name),
@@ -53,18 +53,14 @@ def asset_of(project: Project, step: str) -> Asset | None:
         "run_integration_tests": endpoint_asset(name, STAGING),
     }.get(step)
     # A run that an update starts would start the next one by its own.
-    return None if made is not None and made.uri in settings.airflow.assets else made
+    return "" if made is None or made.uri in settings.airflow.assets else str(made.uri)
 
 
-def champion_asset(project: Project) -> Asset:
-    return endpoint_asset(project.settings.project.name, PRODUCTION)
-
-
-def ends_of(asset: Asset | None) -> dict[str, Any]:
-    """The inlets and outlets of a task that may update an asset."""
-    if asset is None:
+def ends_of(uri: str) -> dict[str, Any]:
+    """The inlets and outlets of a task that may update the asset of this URI, if any."""
+    if not uri:
         return {}
-    return {"inlets": [asset], "outlets": [AssetAlias(name=f"{asset.uri}#new")]}
+    return {"inlets": [Asset(uri=uri)], "outlets": [AssetAlias(name=f"{uri}#new")]}
 
 
 def tell(context: Any, *records: Mapping[str, Any] | None) -> None:

@@ -5,27 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from penstock.project import Project
+from penstock.orchestrators.airflow.outline import Outline
 
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)  # where [pipeline] start_date says nothing
 
 
-def shared_by(project: Project) -> dict[str, Any]:
+def shared_by(outline: Outline) -> dict[str, Any]:
     """Arguments of each of them."""
-    settings = project.settings.pipeline
     return {
-        "start_date": settings.start_date or EPOCH,
-        "max_active_tasks": settings.workers,
-        "tags": list(project.settings.project.tags),
+        "start_date": outline.start_date or EPOCH,
+        "max_active_tasks": outline.workers,
+        "tags": list(outline.tags),
         "default_args": {
-            "owner": project.settings.project.owner,
-            "retries": settings.retries,
-            "retry_delay": settings.retry_delay,
-            "pool": project.settings.airflow.pool,
+            "owner": outline.owner,
+            "retries": outline.retries,
+            "retry_delay": outline.retry_delay,
+            "pool": outline.pool,
         },
     }
-
-
-def opened_by(project: Project) -> dict[str, str]:
-    """Arguments of each of their tasks, from which it opens the project."""
-    return {"project": str(project.root), "environment": project.environment}

@@ -86,5 +86,4 @@ def tell_once_of(project: Project, run: Mapping[str, Any], deadline: Mapping[str
 def _deliver(project: Project, title: str, body: str, *, failure: bool) -> None:
     from penstock.notifications.delivery import deliver
 
-    log = project.folder / "notices.log"
-    deliver(title, body, project.settings.notify, log, failure=failure)
+    deliver(title, body, project.settings.notify, project.notices, failure=failure)

@@ -22,7 +22,6 @@ from airflow.sdk.exceptions import (
 from penstock.errors import PenstockError
 from penstock.orchestrators.airflow.asked import Asked
 from penstock.orchestrators.airflow.assets import tell
-from penstock.pipeline.plan import family_of
 from penstock.project import open_project
 
 if TYPE_CHECKING:
@@ -110,6 +109,8 @@ def failing_once() -> Iterator[None]:
 
 def _records(instance: Any, needs: Collection[str]) -> Records:
     """What the steps before have left, each in the XCom of its task."""
+    from penstock.pipeline.plan import family_of
+
     found: Records = {}
     for step in needs:
         left = instance.xcom_pull(task_ids=family_of(step))
