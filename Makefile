@@ -50,7 +50,7 @@ spark: $(VENV)/.dev  ## add the optional PySpark to .venv (it needs Java)
 		|| $(BIN)/pip install --quiet -r requirements/spark.txt
 
 .PHONY: demo
-demo: $(VENV)/.run  ## see a model go to production, a canary finish, and a bad version be taken back
+demo: $(VENV)/.run  ## see a model go to production, a bad one be taken back, and a drift be mended
 	@$(BIN)/python scripts/demo.py demo/churn
 
 .PHONY: demo-clean
