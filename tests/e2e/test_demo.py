@@ -1,4 +1,4 @@
-"""`make demo`, on fewer customers: its four acts, the same once more, and the end of it."""
+"""`make demo`, on fewer customers: its six acts, the same once more, and the end of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
 @pytest.fixture(scope="module")
 def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     user = new_churn(tmp_path_factory.mktemp("demo"))
+    user.edit("params.yaml", "customers: 1500", "customers: 3000")  # as many as drift needs
     # How fast this machine is while other tests run on it is not what is tested.
     user.edit("rollout.toml", "limit_ms = 250", "limit_ms = 5000")
     user.edit("rollout.toml", 'bake = "5s"', 'bake = "1s"')
@@ -35,7 +36,7 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 def demo(user: User, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, SCRIPT, user.project, *options]
     return subprocess.run(
-        command, env=user.environment, capture_output=True, text=True, timeout=800
+        command, env=user.environment, capture_output=True, text=True, timeout=1500
     )
 
 
@@ -72,15 +73,21 @@ def printed(churn: User) -> str:
 
 def test_a_good_version_takes_over_and_a_bad_one_is_taken_back(churn: User, printed: str) -> None:
     rollouts = churn.penstock("rollout", "list", "--json").json
-    ended = {one["candidate"]["model"]: one["outcome"] for one in rollouts}
-    assert ended == {"churn@2": "promoted", "churn@3": "rolled back"}
+    ended = [(one["candidate"]["model"], one["outcome"]) for one in reversed(rollouts)]
+    assert ended == [
+        ("churn@2", "promoted"),
+        ("churn@3", "rolled back"),
+        ("churn@4", "reported"),
+        ("churn@4", "promoted"),
+    ]
     aliases = {m["version"]: m["aliases"] for m in churn.penstock("models", "list", "--json").json}
-    assert "champion" in aliases[2]
+    assert "champion" in aliases[4]
     assert "champion" not in aliases[3]
 
 
 def test_the_bad_version_fails_for_new_customers_only(churn: User, printed: str) -> None:
-    bad = churn.penstock("rollout", "list", "--json").json[0]
+    rollouts = churn.penstock("rollout", "list", "--json").json
+    bad = next(one for one in rollouts if one["outcome"] == "rolled back")
     shown = churn.penstock("rollout", "show", bad["id"], "--json").json
     assert shown["reason"].startswith("error_rate")
     assert max(one["status"] for one in shown["last_predictions"]) >= 500
@@ -90,12 +97,26 @@ def test_the_bad_version_fails_for_new_customers_only(churn: User, printed: str)
     assert json.loads(post_mortem.read_text())["status"] == "rolled back"
 
 
+def test_the_customers_change_and_the_loop_closes(churn: User, printed: str) -> None:
+    """One alarm, after the change and not before, and what it started went all the way."""
+    told = (churn.project / ".penstock" / "notices.log").read_text()
+    assert len(re.findall(r"drifted_share.* fires?", told)) == 1
+    assert churn.penstock("alerts", "list", "--json").json["alerts"] == []
+    (alarm,) = churn.penstock("alerts", "list", "--all", "--json").json["alerts"]
+    assert (alarm["rule"], alarm["status"]) == ("drifted_share", "resolved")
+    ledger = churn.penstock("audit", "log", "--json").json
+    fired = [one for one in ledger if one["action"] == "trigger.fired"]
+    assert all("drifted_share" in one["reason"] for one in fired)
+    followed = [one["details"]["strategy"] for one in ledger if one["action"] == "trigger.followed"]
+    assert followed == ["shadow", "canary"]
+
+
 def test_every_command_is_printed_as_it_is_typed(printed: str) -> None:
     typed = re.findall(r"^\$ (.*)$", printed, re.MULTILINE)
     begin = ["penstock run", "penstock models approve churn@1", "penstock rollout start churn@1"]
     assert [line[: len(start)] for line, start in zip(typed, begin, strict=False)] == begin
     assert typed.count("penstock run") == 3
-    assert typed.count("penstock rollout status --watch") == 3
+    assert typed.count("penstock rollout status --watch") == 5
     assert sum(line.startswith("penstock rollout start churn@2") for line in typed) == 1
     assert "is in quarantine" in printed  # the last start, which is refused
 
@@ -107,7 +128,7 @@ def test_a_second_time_it_does_nothing_again(churn: User, printed: str) -> None:
     assert "$ penstock run" not in again.stdout
     assert "= production is served at http://" in again.stdout
     assert "= churn@1 passed staging" in again.stdout
-    assert len(churn.penstock("models", "list", "--json").json) == 3
+    assert len(churn.penstock("models", "list", "--json").json) == 4
 
 
 def test_its_end_leaves_nothing_running(churn: User, printed: str) -> None:
