@@ -54,7 +54,8 @@ def judge_better(
     reason = (
         f"{metric} is {gain:.4f} better than that of {champion}"
         if passed
-        else f"the retrained model is no better{more} than {champion}, which stays"
+        else f"the retrained model is no better{more} than {champion}, which stays: {metric} "
+        f"{difference.estimate:+.4f}"
     )
     return Check(
         name=BETTER,
