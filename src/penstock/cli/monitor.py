@@ -147,7 +147,11 @@ def _version(project: Project, window: Window, named: str | None) -> Found:
 
 def _write_page(file: Path, look: Look, reports: Sequence[Report]) -> None:
     from penstock.digests import written_whole
+    from penstock.monitoring.history import earlier
     from penstock.monitoring.html import page
 
+    since = look.window.since
+    before = earlier(look.engine, "performance", look.found.label, look.endpoint, since) if since else []
+    text = page(look.reference, look.columns, reports, before[::-1])
     with written_whole(file) as part:
-        part.write_text(page(look.reference, look.columns, reports), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")

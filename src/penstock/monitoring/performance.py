@@ -72,7 +72,7 @@ def _estimated(evidence: Evidence) -> Iterator[Measure]:
         return
     raw = calibration_error(reference, reference.score)
     seen = cross_fitted_error(reference, evidence.generator)
-    yield judging.calibrated("calibration_error", seen, reference.total, raw.error)
+    yield judging.calibrated("calibration_error", seen, reference, raw.error)
     found = estimated(scores, reference, settings.metrics, evidence.threshold, evidence.generator)
     alike = evidence.look.independent
     yield from judging.judged("estimated", widened(found, alike), rows, settings)
@@ -115,7 +115,7 @@ def _realised(evidence: Evidence) -> Iterator[Measure]:
     yield judging.rate("realised_positive_rate", known, reference, settings, alike)
     if known.total >= settings.least_rows:
         seen = calibration_error(known, calibrator(reference)(known.score))
-        yield judging.calibrated("realised_calibration_error", seen, known.total, None)
+        yield judging.calibrated("realised_calibration_error", seen, known, None, alike)
         guess = estimated(known.scores, reference, metrics, threshold, evidence.generator)
         yield from judging.trusted(widened(guess, alike), truth, known.total, settings)
 
