@@ -8,6 +8,7 @@ from html import escape
 from string import Template
 
 from penstock.monitoring import cards
+from penstock.monitoring.drift import DRIFTED_SHARE
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.profiles.profile import Column, Profile
 
@@ -66,14 +67,16 @@ svg text { fill: var(--quiet); font-size: 10px; }
 .key i.e { background: color-mix(in srgb, var(--now) 20%, transparent); border: 0;
            border-bottom: 2px solid var(--now); }
 .key i.r { width: .55rem; height: .55rem; border-radius: 50%; background: var(--ink); }
-.key i.h, .key i.l { height: 0; border-top: 2px dashed var(--quiet); background: none;
+.key i.h, .key i.l { width: 1.5rem; height: 0; border-top: 2px dashed var(--quiet); background: none;
                      vertical-align: 4px; }
 .key i.l { border-top: 2px dotted var(--found); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; margin: 1rem 0; }
 th { text-align: left; color: var(--quiet); font-weight: 500; border-bottom: 1px solid var(--ink); }
 th, td { padding: .3rem .9rem .3rem 0; vertical-align: top; }
-td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+td { border-bottom: 1px solid var(--line); }
+td:nth-child(2) { min-width: 6rem; max-width: 18rem; overflow-wrap: anywhere; }
+td:nth-child(3) { white-space: nowrap; } td:last-child { overflow-wrap: anywhere; width: 70%; }
 summary { cursor: pointer; color: var(--quiet); font-size: .88rem; margin-top: .8rem; }
 </style>
 </head>
@@ -115,8 +118,9 @@ def _section(
     shown = cards.drawn_in(report)
     drawn = [one for one in ranked if (one.name, one.subject) in shown]
     listed = [one for one in ranked if one not in drawn]
-    loud = [one for one in listed if one.verdict is not Verdict.FINE or not one.subject]
+    loud = [one for one in listed if one.verdict is not Verdict.FINE or one.name == DRIFTED_SHARE]
     quiet = [one for one in listed if one not in loud]
+    unfolded = "" if loud or drawn else " open"
     if report.kind == "performance":
         pictures = cards.of_performance(report, earlier)
     else:
@@ -127,7 +131,7 @@ def _section(
             f"<h2>{escape(report.kind)} {_badges(report)}</h2>",
             _table(loud),
             *pictures,
-            *([f"<details><summary>{len(quiet)} that are fine</summary>", _table(quiet),
+            *([f"<details{unfolded}><summary>{len(quiet)} that are fine</summary>", _table(quiet),
                "</details>"] if quiet else []),
         ]
     )  # fmt: skip

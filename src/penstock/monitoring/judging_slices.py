@@ -64,9 +64,7 @@ def worst_of(slices: Sequence[Measure], column: str) -> Measure:
     return replace(told[0], name="worst_slice", reason=reason, details={"metric": told[0].name})
 
 
-def _judged(
-    one: Estimate, against: str, sign: float, confidence: float, margin: float
-) -> Measure:
+def _judged(one: Estimate, against: str, sign: float, confidence: float, margin: float) -> Measure:
     low, high = one.difference(confidence)
     best = high if sign > 0 else low
     worse = sign * best < -margin * abs(one.reference)

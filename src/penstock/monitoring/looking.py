@@ -20,7 +20,6 @@ from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
-from penstock.profiles.counting import counted
 from penstock.profiles.profile import PREDICTION, Column, Profile
 from penstock.project import Project
 from penstock.registry.versions import Found
@@ -58,7 +57,7 @@ class Look:
         shapes = [*self.reference.columns]
         if self.reference.prediction:
             shapes.append(self.reference.prediction)
-        found = counted(self.asked.table(self.reference.columns), shapes)
+        found = self.asked.counted(self.reference.columns, shapes)
         return {one.name: one for one in found}
 
     @cached_property

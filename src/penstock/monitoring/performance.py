@@ -15,7 +15,7 @@ from penstock.monitoring.served import Answered
 from penstock.monitoring.slices import sliced_rows
 from penstock.stats.isotonic import calibration_error, calibrator, cross_fitted_error
 from penstock.stats.lift import Undefined
-from penstock.stats.outcomes_by_score import Scores, together
+from penstock.stats.outcomes_by_score import Outcomes, Scores, together
 from penstock.stats.performance_estimation import Estimate, estimated, realised, widened
 
 if TYPE_CHECKING:
@@ -139,10 +139,9 @@ def _retraining(evidence: Evidence) -> Measure:
 
 def _slices(evidence: Evidence) -> Iterator[Measure]:
     """Of the first of the metrics, the worst slice first: realised if there are labels."""
-    column, settings, labelled = evidence.look.by, evidence.settings, evidence.labelled
-    metric = settings.metrics[0]
-    if labelled and evidence.cohort.outcomes.total >= settings.least_rows:
-        how, slices = "realised", _realised_slices(evidence, labelled, metric)
+    column, settings, metric = evidence.look.by, evidence.settings, evidence.settings.metrics[0]
+    if evidence.cohort.outcomes.total >= settings.least_rows:
+        how, slices = "realised", _realised_slices(evidence, metric)
     else:
         how, slices = "estimated", _estimated_slices(evidence, metric)
     measures = judged_slices(how, metric, column, slices, settings)
@@ -150,13 +149,15 @@ def _slices(evidence: Evidence) -> Iterator[Measure]:
     yield from measures
 
 
-def _realised_slices(
-    evidence: Evidence, labelled: DuckDBPyRelation, metric: str
-) -> dict[str, Slice]:
+def _realised_slices(evidence: Evidence, metric: str) -> dict[str, Slice]:
     """Each against what its own scores promised."""
+
+    def outcomes(labelled: DuckDBPyRelation) -> dict[str, Outcomes]:
+        rows = sliced_rows(labelled.filter(served.KNOWN), evidence.look.by)
+        return {name: served.outcomes_of(part, evidence.threshold) for name, part in rows}
+
     found = dict[str, Slice]()
-    for name, part in sliced_rows(labelled.filter(served.KNOWN), evidence.look.by):
-        known = served.outcomes_of(part, evidence.threshold)
+    for name, known in (evidence.of_labelled(outcomes) or {}).items():
         asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
         truth, promise = realised(known, *asked)[metric], _expected(evidence, metric, known.scores)
         found[name] = known.total, _against(truth, promise, evidence.independent, same=True)
@@ -167,9 +168,12 @@ def _estimated_slices(evidence: Evidence, metric: str) -> dict[str, Slice]:
     """Each against all other rows."""
     if not evidence.window.scores.rows.sum():
         return {}
-    rows = sliced_rows(evidence.answers.filter(served.PROBABILITY), evidence.look.by)
-    scores = {name: served.scores_of(part, evidence.threshold) for name, part in rows}
-    found = dict[str, Slice]()
+
+    def by_slice(answers: DuckDBPyRelation) -> dict[str, Scores]:
+        rows = sliced_rows(answers.filter(served.PROBABILITY), evidence.look.by)
+        return {name: served.scores_of(part, evidence.threshold) for name, part in rows}
+
+    scores, found = evidence.of_answers(by_slice), dict[str, Slice]()
     for name, own in scores.items():
         here = _expected(evidence, metric, own)
         rest = _rest(evidence, metric, [one for other, one in scores.items() if other != name])
