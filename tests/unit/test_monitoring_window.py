@@ -61,9 +61,8 @@ def test_values_of_another_type_are_missing_and_counted(tmp_path: Path) -> None:
 
 def test_the_last_output_is_the_prediction(tmp_path: Path) -> None:
     window = window_of_file(logged(tmp_path, [{"features": {}, "output": [0.8, 0.2]}]))
-    assert window.ask(lambda rows: window.table(rows, [NUMBER]).project(PREDICTION).fetchall()) == [
-        (0.2,)
-    ]
+    answers = window.ask(lambda rows: window.table(rows, [NUMBER]).project(PREDICTION).fetchall())
+    assert answers == [(0.2,)]
 
 
 def test_rows_about_one_entity_are_worth_as_many_as_kish_says(tmp_path: Path) -> None:

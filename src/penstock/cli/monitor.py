@@ -150,10 +150,8 @@ def _write_page(file: Path, look: Look, reports: Sequence[Report]) -> None:
     from penstock.monitoring.history import earlier
     from penstock.monitoring.html import page
 
-    since = look.window.since
-    before = (
-        earlier(look.engine, "performance", look.found.label, look.endpoint, since) if since else []
-    )
+    since, model = look.window.since, look.found.label
+    before = earlier(look.engine, "performance", model, look.endpoint, since) if since else []
     text = page(look.reference, look.columns, reports, before[::-1])
     with written_whole(file) as part:
         part.write_text(text, encoding="utf-8")

@@ -129,8 +129,9 @@ def _said(measure: Measure) -> str:
 
 def _worst(measures: Sequence[Measure]) -> Verdict:
     """What cannot be told yet does not hide what can."""
-    verdicts = [one.verdict for one in measures if one.verdict is not Verdict.INSUFFICIENT]
-    return min(verdicts or [Verdict.INSUFFICIENT], key=WORST.index)
+    verdicts = {one.verdict for one in measures}
+    told = verdicts - {Verdict.INSUFFICIENT}
+    return min(told or verdicts, key=WORST.index)
 
 
 def _of_column(before: Column, now: Column) -> str:

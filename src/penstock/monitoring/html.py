@@ -67,8 +67,8 @@ svg text { fill: var(--quiet); font-size: 10px; }
 .key i.e { background: color-mix(in srgb, var(--now) 20%, transparent); border: 0;
            border-bottom: 2px solid var(--now); }
 .key i.r { width: .55rem; height: .55rem; border-radius: 50%; background: var(--ink); }
-.key i.h, .key i.l { width: 1.5rem; height: 0; border-top: 2px dashed var(--quiet); background: none;
-                     vertical-align: 4px; }
+.key i.h, .key i.l { width: 1.5rem; height: 0; border-top: 2px dashed var(--quiet);
+                     background: none; vertical-align: 4px; }
 .key i.l { border-top: 2px dotted var(--found); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; margin: 1rem 0; }

@@ -10,6 +10,7 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from penstock.errors import PenstockError
+from penstock.monitoring.coverage import covered
 from penstock.monitoring.drift import drift_of, drifted_share
 from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
@@ -81,6 +82,11 @@ class Look:
         """By column, how many values are there and are no numbers."""
         return self.asked.unreadable(columns)
 
+    @cached_property
+    def unseen(self) -> tuple[Measure, ...]:
+        """What of the window was not seen."""
+        return tuple(covered(self.window, self.engine, self.endpoint))
+
     @property
     def rows(self) -> int:
         return max((one.rows for one in self.columns.values()), default=0)
@@ -107,7 +113,7 @@ class Look:
 
 
 def data(look: Look) -> Report:
-    return look.report("data", look.quality, look.rows)
+    return look.report("data", [*look.unseen, *look.quality], look.rows)
 
 
 def features(look: Look) -> Report:
@@ -127,7 +133,7 @@ def features(look: Look) -> Report:
         for name, gate in bad.items()
     ]
     share = drifted_share(measures, look.settings)
-    return look.report("features", (share, *measures, *unfit), look.rows)
+    return look.report("features", (*look.unseen, share, *measures, *unfit), look.rows)
 
 
 def predictions(look: Look) -> Report:
@@ -136,8 +142,9 @@ def predictions(look: Look) -> Report:
         reason = "the version's profile does not hold its answers in these bins"
         nothing = Measure("drift", PREDICTION, Verdict.INSUFFICIENT, reason, rows=look.rows)
         return look.report("predictions", [nothing], look.rows)
-    measures = drift_of([prediction], look.columns, look.settings, look.independent)
-    return look.report("predictions", look.counting_windows("predictions", measures), look.rows)
+    drift = drift_of([prediction], look.columns, look.settings, look.independent)
+    measures = look.counting_windows("predictions", drift)
+    return look.report("predictions", [*look.unseen, *measures], look.rows)
 
 
 KINDS: Mapping[str, Callable[[Look], Report]] = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.monitoring import judging, served
+from penstock.monitoring.coverage import covered
 from penstock.monitoring.evidence import Evidence
 from penstock.monitoring.judging_slices import Slice, judged_slices, worst_of
 from penstock.monitoring.report import Measure, Report, Verdict
@@ -43,6 +44,10 @@ def performance(look: Look) -> Report:
 
 
 def _counted(evidence: Evidence) -> Iterator[Measure]:
+    look = evidence.look
+    yield from look.unseen
+    if evidence.due:
+        yield from covered(evidence.due, look.engine, look.endpoint, "matured predictions")
     yield from _answers(evidence.window)
     yield from _labels(evidence)
 

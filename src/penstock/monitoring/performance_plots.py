@@ -1,4 +1,4 @@
-"""How a model fared, as small pictures: over windows, by score, by slice. Colours are the page's."""
+"""How a model fared, as small pictures: over windows, by score, by slice."""
 
 from __future__ import annotations
 

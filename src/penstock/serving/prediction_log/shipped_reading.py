@@ -1,4 +1,4 @@
-"""Parts of the log that were shipped and are not on this machine: of other hosts, or expired here."""
+"""Parts of the log that were shipped: of other hosts, or expired on this machine."""
 
 from __future__ import annotations
 
