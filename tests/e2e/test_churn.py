@@ -121,7 +121,9 @@ def answered(churn: User, outcome: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for one in told[10:13]:
         one["label"] = "yes"
     told.append(told[20] | {"label": 1 - told[20]["label"]})  # another one says otherwise
-    told.append(told[20] | {"prediction_id": prediction[:-1] + ("0" if prediction[-1] != "0" else "1")})
+    told.append(
+        told[20] | {"prediction_id": prediction[:-1] + ("0" if prediction[-1] != "0" else "1")}
+    )
     post(f"{url}/feedback", told)
     churn.variables["PENSTOCK_MONITORING_PERFORMANCE_HORIZON"] = "1s"
     shown = ("monitor", "all", "--since", began.isoformat(), "--by", "plan")

@@ -104,8 +104,7 @@ def _live(look: Look) -> Look:
 
     if look.window.since is None:
         raise UsageError("--live and --rows are two places to look at", hint="name one")
-    window = replace(look.window, source=f"the gateways' counts of {look.endpoint}")
-    return LiveLook(**{**vars(look), "window": window})
+    return LiveLook(**vars(look))
 
 
 def _window(project: Project, endpoint: str, options: argparse.Namespace, now: datetime) -> Window:

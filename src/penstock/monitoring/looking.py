@@ -16,13 +16,13 @@ from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
 from penstock.monitoring.performance import performance
 from penstock.monitoring.quality import failing, quality_of
-from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.profile import PREDICTION, Column, Profile
 from penstock.project import Project
+from penstock.registry.version_profile import reference_of
 from penstock.registry.versions import Found
 
 
@@ -82,9 +82,12 @@ class Look:
         """By column, how many values are there and are no numbers."""
         return self.asked.unreadable(columns)
 
+    def unseen(self, kind: str) -> tuple[Measure, ...]:
+        """What of the window a kind of report does not see."""
+        return self._unseen
+
     @cached_property
-    def unseen(self) -> tuple[Measure, ...]:
-        """What of the window was not seen."""
+    def _unseen(self) -> tuple[Measure, ...]:
         return tuple(covered(self.window, self.engine, self.endpoint))
 
     @property
@@ -113,7 +116,7 @@ class Look:
 
 
 def data(look: Look) -> Report:
-    return look.report("data", [*look.unseen, *look.quality], look.rows)
+    return look.report("data", [*look.unseen("data"), *look.quality], look.rows)
 
 
 def features(look: Look) -> Report:
@@ -133,7 +136,7 @@ def features(look: Look) -> Report:
         for name, gate in bad.items()
     ]
     share = drifted_share(measures, look.settings)
-    return look.report("features", (*look.unseen, share, *measures, *unfit), look.rows)
+    return look.report("features", (*look.unseen("features"), share, *measures, *unfit), look.rows)
 
 
 def predictions(look: Look) -> Report:
@@ -144,7 +147,7 @@ def predictions(look: Look) -> Report:
         return look.report("predictions", [nothing], look.rows)
     drift = drift_of([prediction], look.columns, look.settings, look.independent)
     measures = look.counting_windows("predictions", drift)
-    return look.report("predictions", [*look.unseen, *measures], look.rows)
+    return look.report("predictions", [*look.unseen("predictions"), *measures], look.rows)
 
 
 KINDS: Mapping[str, Callable[[Look], Report]] = {

@@ -45,7 +45,7 @@ def performance(look: Look) -> Report:
 
 def _counted(evidence: Evidence) -> Iterator[Measure]:
     look = evidence.look
-    yield from look.unseen
+    yield from look.unseen("performance")
     if evidence.due:
         yield from covered(evidence.due, look.engine, look.endpoint, "matured predictions")
     yield from _answers(evidence.window)
