@@ -38,7 +38,7 @@ class LiveLook(Look):
 
     @cached_property
     def releases(self) -> dict[str, bool]:
-        """Those of this version that are routed to, and whether they count in the profile's bins."""
+        """Those of this version that are routed to, and whether the profile's bins are theirs."""
         table = routes.published(self.engine, self.endpoint)
         found = {
             name: bool(spec.get("profile"))
