@@ -45,9 +45,24 @@ def judged_slices(
         subject = f"{column}={name}"
         if isinstance(one, Undefined) or why[name]:
             others.append(untold(f"{how}_{metric}", why[name], rows, subject))
-        else:
-            judged = _judged(one, AGAINST[how], sign, confidence, settings.margin)
-            told.append(replace(judged, name=f"{how}_{metric}", subject=subject, rows=round(rows)))
+            continue
+        low, high = one.difference(confidence)
+        best, change = (high if sign > 0 else low), one.value - one.reference
+        worse = sign * best < -settings.margin * abs(one.reference)
+        told.append(
+            Measure(
+                name=f"{how}_{metric}",
+                subject=subject,
+                verdict=Verdict.FOUND if worse else Verdict.FINE,
+                reason=f"{one.value:.4f}; {AGAINST[how]} {one.reference:.4f}: {change:+.4f} "
+                f"({low:+.4f} to {high:+.4f})",
+                value=one.value,
+                before=one.reference,
+                interval=one.interval(),
+                rows=round(rows),
+                details={"difference": [low, high], "confidence": confidence},
+            )
+        )
     return sorted(told, key=lambda one: sign * _change(one)) + others
 
 
@@ -62,23 +77,6 @@ def worst_of(slices: Sequence[Measure], column: str) -> Measure:
         rows = sum(one.rows for one in slices if one.value is None)
         reason += f", {few} of which cannot be told ({rows:,} rows)"
     return replace(told[0], name="worst_slice", reason=reason, details={"metric": told[0].name})
-
-
-def _judged(one: Estimate, against: str, sign: float, confidence: float, margin: float) -> Measure:
-    low, high = one.difference(confidence)
-    best = high if sign > 0 else low
-    worse = sign * best < -margin * abs(one.reference)
-    return Measure(
-        name="",
-        subject="",
-        verdict=Verdict.FOUND if worse else Verdict.FINE,
-        reason=f"{one.value:.4f}; {against} {one.reference:.4f}: {one.value - one.reference:+.4f} "
-        f"({low:+.4f} to {high:+.4f})",
-        value=one.value,
-        before=one.reference,
-        interval=one.interval(),
-        details={"difference": [low, high], "confidence": confidence},
-    )
 
 
 def _change(measure: Measure) -> float:
