@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from penstock.errors import DataError
+from penstock.errors import DataError, ResourceError
 from penstock.profiles.keeping import (
     FILE,
     FOLDER,
@@ -47,6 +47,6 @@ def profile_file(project: Project, found: Found) -> tuple[str, str]:
     """
     try:
         profile = reference_of(project, found)
-    except DataError:
+    except (DataError, ResourceError):  # monitoring can do without; a release need not wait
         return "", ""
-    return str(project.absolute(file_of(project, profile.digest))), profile.digest
+    return str(file_of(project, profile.digest).absolute()), profile.digest
