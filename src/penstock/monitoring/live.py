@@ -52,7 +52,7 @@ class LiveLook(Look):
     def reference(self) -> Profile:
         """The version's profile, in the bins of the gateways."""
         profile = reference_of(self.project, self.found)
-        if any(self.releases.values()):
+        if any(self.releases.values()) or not self.releases:
             columns = tuple(map(_without_range, filter(_is_counted, profile.columns)))
         else:
             folder = fetch(self.project, self.found.version, self.found.digest)
