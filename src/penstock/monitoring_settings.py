@@ -43,6 +43,7 @@ MEASURES: Mapping[str, str] = {
     "labels_*": "labels that cannot be used: before their prediction, of none, disagreeing",
     "*_outputs": "outputs that are no probabilities, or cannot be used",
     "distinct_scores": "the model says nearly the same of all",
+    "log_coverage": "share of the window's days whose predictions can be read",
     "skew": "served features that an offline recomputation does not give",
     "*_from_the_future": "rows whose time has not come: a clock is wrong",
     "events_after_prediction": "events that came with a time before an answer, and after it",

@@ -252,15 +252,55 @@ def test_the_slice_that_breaks_its_promise_is_named(shop: Shop) -> None:
         shop.measures(by="height")
 
 
-def test_slices_without_labels_are_estimated_and_not_judged(shop: Shop) -> None:
-    score, _ = calibrated_rows(2_000, 13)
-    shop.answers(score, plan=["o'b", None] * 1_000)
+def test_slices_without_labels_are_judged_against_the_other_rows(shop: Shop) -> None:
+    """Of plan b the model is unsure; a value may be called as the rows without one are."""
+    score = calibrated_rows(4_000, 13)[0]
+    plan = np.array(["a", "o'b", "missing", None, "rare"])[np.arange(4_000) % 5]
+    plan[4::25] = "rarest"
+    score = np.where(plan == "o'b", 0.5 + (score - 0.5) / 8, score)
+    plan[(plan == "rare") & (np.arange(4_000) >= 200)] = "a"
+    shop.answers(score, plan=plan.tolist())
 
     found = shop.measures(by="plan")
 
-    names = {one.subject for one in found.values() if one.name == "estimated_auc_roc"}
-    assert names == {"", "plan=o'b", "plan=missing"}
-    assert {m.verdict for m in found.values() if m.subject.startswith("plan")} == {Verdict.FINE}
+    slices = {name: one for name, one in found.items() if name.startswith("estimated_auc_roc plan")}
+    names = ("o'b", "a", "missing", "(missing)", "rare", "rarest")
+    assert set(slices) == {f"estimated_auc_roc plan={name}" for name in names}
+    worst = found["worst_slice plan=o'b"]
+    assert (worst.verdict, worst.details) == (Verdict.FOUND, {"metric": "estimated_auc_roc"})
+    assert "of the other rows is estimated 0.8" in worst.reason
+    assert "of 6 slices, 1 of which cannot be told (32 rows)" in worst.reason
+    assert slices["estimated_auc_roc plan=rare"].reason == "32 rows; 100 are needed to tell"
+    assert slices["estimated_auc_roc plan=(missing)"].verdict is Verdict.FINE
+
+
+def test_slices_that_can_say_nothing_are_said(shop: Shop) -> None:
+    score = calibrated_rows(1_000, 17)[0]
+    shop.answers(score, one=[1] * 1_000, own=[f"c{number}" for number in range(1_000)])
+
+    alone = shop.measures(by="one")["worst_slice one"]
+    assert alone.verdict is Verdict.INSUFFICIENT
+    assert "of the largest: only 0 rows are in other slices" in alone.reason
+    own = shop.measures(by="own")["worst_slice own"]
+    assert own.verdict is Verdict.INSUFFICIENT
+    assert "none of 21 slices by own can be told; of the largest: only 20 rows" in own.reason
+
+
+def test_one_bad_window_is_no_alarm_and_what_was_counted_is(shop: Shop) -> None:
+    said = []
+    for day in (2, 1, 0):
+        now = NOW - day * DAY
+        unsure = 0.5 + (calibrated_rows(2_000, 20 + day)[0] - 0.5) / 4
+        shop.answers(unsure if day < 2 else calibrated_rows(2_000, 6)[0], at=now - DAY / 2)
+        shop.answers(np.array([2.0]), at=now - DAY / 2)
+        window = window_of_log(shop.look.project, "staging", now - DAY, now)
+        said.append(shop.measures(window=window, now=now, regular=True))
+
+    judged = [one["estimated_accuracy"] for one in said]
+    assert [one.verdict for one in judged] == [Verdict.FINE, Verdict.FINE, Verdict.FOUND]
+    assert "in 1 of the last 3 windows, 2 are needed" in judged[1].reason
+    assert "in 2 of the last 3 windows" in judged[2].reason
+    assert {one["improbable_outputs"].verdict for one in said} == {Verdict.FOUND}
 
 
 def test_rows_of_a_file_are_estimated_and_have_no_labels(shop: Shop, tmp_path: Path) -> None:

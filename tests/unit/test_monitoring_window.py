@@ -13,7 +13,6 @@ import pytest
 
 from penstock.errors import DataError
 from penstock.monitoring.window import window_of_file
-from penstock.profiles.counting import counted
 from penstock.profiles.profile import PREDICTION, Column, Numbers, Words
 
 ODD = 'a "quoted"."name"'
@@ -46,7 +45,7 @@ def test_only_answers_of_the_model_that_still_have_their_values_count(tmp_path: 
     others = [{**good, "model": "m@2"}, {**good, "status": 503}, {"features": None}]
     window = window_of_file(logged(tmp_path, [good, *others]))
     assert set(window.models()) == {"m@1", "m@2"}
-    number, word = counted(window.of("m@1").table([NUMBER, WORD]), [NUMBER, WORD])
+    number, word = window.of("m@1").counted([NUMBER, WORD], [NUMBER, WORD])
     assert (number.rows, word.rows) == (1, 1)
 
 
@@ -54,7 +53,7 @@ def test_values_of_another_type_are_missing_and_counted(tmp_path: Path) -> None:
     values = [0.5, "1.5", True, None, "many", [1], {"a": 1}]
     rows = [{"features": {ODD: value, "word": value}} for value in values]
     window = window_of_file(logged(tmp_path, [*rows, {"features": {}}]))
-    number, word = counted(window.table([NUMBER, WORD]), [NUMBER, WORD])
+    number, word = window.counted([NUMBER, WORD], [NUMBER, WORD])
     assert (number.rows, number.filled) == (8, 3)
     assert window.unreadable([NUMBER, WORD]) == {ODD: 3}
     assert word.filled == 6  # text can say all of them
@@ -62,7 +61,8 @@ def test_values_of_another_type_are_missing_and_counted(tmp_path: Path) -> None:
 
 def test_the_last_output_is_the_prediction(tmp_path: Path) -> None:
     window = window_of_file(logged(tmp_path, [{"features": {}, "output": [0.8, 0.2]}]))
-    assert window.table([NUMBER]).project(PREDICTION).fetchall() == [(0.2,)]
+    answers = window.ask(lambda rows: window.table(rows, [NUMBER]).project(PREDICTION).fetchall())
+    assert answers == [(0.2,)]
 
 
 def test_rows_about_one_entity_are_worth_as_many_as_kish_says(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_rows_about_one_entity_are_worth_as_many_as_kish_says(tmp_path: Path) ->
 def test_a_table_has_a_column_a_feature_and_may_lack_some(tmp_path: Path) -> None:
     pq.write_table(pa.table({ODD: ["0.5", "x", None]}), tmp_path / "rows.parquet")
     window = window_of_file(tmp_path / "rows.parquet")
-    number, word = counted(window.table([NUMBER, WORD]), [NUMBER, WORD])
+    number, word = window.counted([NUMBER, WORD], [NUMBER, WORD])
     assert (number.filled, word.filled, word.rows) == (1, 0, 3)
     assert window.unreadable([NUMBER, WORD]) == {ODD: 1}
     assert window.models() == []

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.serving.observations.bins import MISSING, NumberBins, WordBins
 from penstock.serving.observations.counts import ArmKey, Counts, counted, counts_of
 from penstock.serving.observations.first_events import MOST, FirstEvents, bad_events
 from penstock.serving.observations.pairs import Answer, Pair, compared
@@ -22,9 +23,10 @@ from penstock.serving.observations.writer import Observer, Report
 from penstock.serving.prediction_log.rows import ALONE, GIVEN, Row
 from penstock.stats.histograms import added, bin_of, quantile, upper_edge
 from penstock.stats.score_bins import NOT_A_NUMBER
+from penstock.stats.second_moment import BUCKETS, second_moment
 
 NAMES = {"r1": ("age", "plan")}
-EDGES = {"r1": {"age": [10.0, 20.0]}}
+EDGES = {"r1": {"age": NumberBins([10.0, 20.0], "right")}}
 NAN = float("nan")
 
 
@@ -77,6 +79,34 @@ def test_features_are_counted_in_the_bins_of_the_reference() -> None:
     rows.append(Row(0, "id", "r1", "champion", rows=1, columns=[[15], ["basic"]]))
     counts = counted(rows, EDGES, NAMES)[ArmKey("r1", "champion")]
     assert counts.features == {"age": {-1: 1, 0: 1, 1: 3, 2: 2}}
+
+
+def test_features_are_counted_in_the_bins_of_a_profile() -> None:
+    # A value on an edge lies below it, as in a profile; categories are read as the log has them.
+    bins = {"age": NumberBins([10.0, 20.0], "left"), "plan": WordBins({"1": 0, "pro": 1})}
+    rows = [row(200, 10.0, 1.0)]
+    plans = ["pro", 1, True, None, NAN, "pro", "plus"]
+    rows.append(Row(0, "id", "r1", "champion", rows=7, columns=[[20.5] * 7, plans]))
+    counts = counted(rows, {"r1": bins}, NAMES)[ArmKey("r1", "champion")]
+    assert counts.features["age"] == {0: 1, 2: 7}
+    assert counts.features["plan"] == {0: 1, 1: 2, MISSING: 2, 2: 3}
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=60), st.integers(1, 5))
+def test_how_often_each_entity_was_asked_about_is_known_to_some_percent(
+    times: list[int], parts: int
+) -> None:
+    asked = [number for number, count in enumerate(times) for _ in range(count)]
+    total = Counts()
+    for part in range(parts):  # seconds, and gateways
+        keys = {"customer": asked[part::parts], "shop": ["a"] * len(asked[part::parts])}
+        one = row(200, 1.0, 2.0)
+        rows = [msgspec.structs.replace(one, entities=keys)]
+        total.add(counted(rows, EDGES, NAMES)[ArmKey("r1", "champion")])
+    assert total.entity_rows == len(asked)
+    squares = sum(count * count for count in times)
+    # Six standard deviations; what is exact is told exactly.
+    assert second_moment(total.entity_signs) == pytest.approx(squares, rel=6 * (2 / BUCKETS) ** 0.5)
 
 
 def test_predictions_are_counted_in_hundredths_and_beyond_in_eighths_of_a_doubling() -> None:

@@ -104,8 +104,7 @@ def _live(look: Look) -> Look:
 
     if look.window.since is None:
         raise UsageError("--live and --rows are two places to look at", hint="name one")
-    window = replace(look.window, source=f"the gateways' counts of {look.endpoint}")
-    return LiveLook(**{**vars(look), "window": window})
+    return LiveLook(**vars(look))
 
 
 def _window(project: Project, endpoint: str, options: argparse.Namespace, now: datetime) -> Window:
@@ -147,7 +146,11 @@ def _version(project: Project, window: Window, named: str | None) -> Found:
 
 def _write_page(file: Path, look: Look, reports: Sequence[Report]) -> None:
     from penstock.digests import written_whole
+    from penstock.monitoring.history import earlier
     from penstock.monitoring.html import page
 
+    since, model = look.window.since, look.found.label
+    before = earlier(look.engine, "performance", model, look.endpoint, since) if since else []
+    text = page(look.reference, look.columns, reports, before[::-1])
     with written_whole(file) as part:
-        part.write_text(page(look.reference, look.columns, reports), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ WINDOW: tuple[Option, ...] = (
     Option(
         "--live",
         action="store_true",
-        help="look at what the gateways counted instead: at once, without categories",
+        help="look at what the gateways counted instead: at once, without ranges",
     ),
     Option("--html", metavar="FILE", help="also write a page with plots"),
 )

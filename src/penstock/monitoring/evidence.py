@@ -6,10 +6,11 @@ window are looked at whole, so that labels that take long are not left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from penstock.errors import DataError
 from penstock.monitoring import served
 from penstock.monitoring.served import Answered, Matured
-from penstock.monitoring.window import window_of_log
+from penstock.monitoring.window import Window, independent_share, window_of_log
 from penstock.monitoring_settings import PerformanceSettings
 from penstock.profiles.profile import Scores as KeptScores
 from penstock.serving.feedback import disagreeing
@@ -26,8 +27,11 @@ from penstock.state.outcomes import Labelled, labels
 from penstock.stats.outcomes_by_score import Outcomes
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
     from penstock.monitoring.looking import Look
 
+T = TypeVar("T")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # that feedback may be about
 
 
@@ -70,12 +74,13 @@ class Evidence:
         return self.scores.threshold
 
     @cached_property
-    def answers(self) -> duckdb.DuckDBPyRelation:
-        return served.scored(self.look.asked)
-
-    @cached_property
     def window(self) -> Answered:
-        return served.answered(self.answers, self.threshold)
+        return self.of_answers(lambda rows: served.answered(rows, self.threshold))
+
+    def of_answers(self, question: Callable[[DuckDBPyRelation], T]) -> T:
+        """What a question about the window's answers gives; they have a `score`."""
+        asked = self.look.asked
+        return asked.ask(lambda rows: question(served.scored(rows, asked.logged)))
 
     @cached_property
     def horizon(self) -> timedelta:
@@ -94,29 +99,36 @@ class Evidence:
         return labels(self.look.engine, self.look.endpoint, *span)
 
     @cached_property
-    def labelled(self) -> duckdb.DuckDBPyRelation | None:
-        """The cohort: answers whose label became due within the window, with what came of them."""
+    def due(self) -> Window | None:
+        """The answers whose label became due within the window; None for rows of a file."""
         look, since, until = self.look, self.look.window.since, self.look.window.until
-        if since is None or until is None:
+        if since is None or until is None or not look.endpoint:
             return None
-        due = since - self.horizon, until - self.horizon
-        cohort = window_of_log(look.project, look.endpoint, *due, self._connection)
-        tolerance = look.project.settings.data.future_tolerance
-        return served.with_labels(served.scored(cohort.of(self.model)), self._labels, tolerance)
+        span = since - self.horizon, until - self.horizon
+        log = window_of_log(look.project, look.endpoint, *span, self._connection)
+        return log.of(self.model)
+
+    def of_labelled(self, question: Callable[[DuckDBPyRelation], T]) -> T | None:
+        """What a question about the cohort gives: answers that are due, with what came of them."""
+        if self.due is None:
+            return None
+        tolerance = self.look.project.settings.data.future_tolerance
+        return self.due.ask(
+            lambda rows: question(
+                served.with_labels(served.scored(rows, True), self._labels, tolerance)
+            )
+        )
 
     @cached_property
     def cohort(self) -> Matured:
-        if self.labelled is None:
-            return served.NOTHING
-        return served.matured(self.labelled, self.threshold)
+        return self.of_labelled(lambda rows: served.matured(rows, self.threshold)) or served.NOTHING
 
     @cached_property
     def independent(self) -> float:
         """The share of the labelled rows that tell something new."""
-        if self.labelled is None or not self.cohort.outcomes.total:
+        if not self.cohort.outcomes.total:
             return 1.0
-        known = self.labelled.filter(served.KNOWN)
-        return replace(self.look.window, rows=known).independent_share()
+        return self.of_labelled(lambda rows: independent_share(rows.filter(served.KNOWN))) or 1.0
 
     @cached_property
     def unknown(self) -> list[str]:
@@ -125,7 +137,7 @@ class Evidence:
             return []
         look = self.look
         log = window_of_log(look.project, look.endpoint, None, None, self._connection)
-        return served.unknown(log.rows, self._labels)
+        return log.rows.ask(lambda rows: served.unknown(rows, self._labels))
 
     @cached_property
     def disagreeing(self) -> list[str]:
@@ -140,5 +152,5 @@ class Evidence:
         return connection
 
     @cached_property
-    def _labels(self) -> duckdb.DuckDBPyRelation:
+    def _labels(self) -> DuckDBPyRelation:
         return self._connection.from_arrow(served.labels_told(self.told))

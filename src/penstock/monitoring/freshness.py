@@ -86,10 +86,10 @@ def _reason(one: Freshness) -> str:
 def _answers(look: Look, views: Sequence[str], tolerance: timedelta) -> Iterator[Measure]:
     """Of answers and what they rest on, those whose time cannot be."""
     later = window_of_log(look.project, look.endpoint, look.now + tolerance, None)
-    ((ahead,),) = later.rows.aggregate("count(*)").fetchall()
+    ((ahead,),) = later.ask(lambda rows: rows.aggregate("count(*)").fetchall())
     yield _ahead("predictions_from_the_future", "", ahead, "answers have not been given yet")
-    asked = [f"count_if({_after(view, tolerance)})" for view in views]
-    counts = look.asked.rows.aggregate(", ".join(asked)).fetchall()[0] if asked else ()
+    asked = ", ".join(f"count_if({_after(view, tolerance)})" for view in views)
+    counts = look.asked.ask(lambda rows: rows.aggregate(asked).fetchall())[0] if asked else ()
     for view, count in zip(views, counts, strict=True):
         if count:
             what = "answers rest on an event from after them"

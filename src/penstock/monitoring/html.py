@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from string import Template
 
-from penstock.monitoring.plots import histogram, shares
+from penstock.monitoring import cards
+from penstock.monitoring.drift import DRIFTED_SHARE
 from penstock.monitoring.report import Measure, Report, Verdict
-from penstock.profiles.profile import PREDICTION, Column, Profile
+from penstock.profiles.profile import Column, Profile
 
-ORDER = (Verdict.FOUND, Verdict.ERROR, Verdict.INSUFFICIENT, Verdict.FINE)
-SAYS = {
-    Verdict.FOUND: "found",
-    Verdict.ERROR: "not readable",
-    Verdict.INSUFFICIENT: "cannot be told",
-    Verdict.FINE: "fine",
-}
 PAGE = Template("""\
 <!doctype html>
 <html lang="en">
@@ -58,15 +52,31 @@ svg { display: block; width: 100%; height: auto; margin-top: .5rem; }
 svg text { fill: var(--quiet); font-size: 10px; }
 .before { fill: var(--before); } .now { fill: none; stroke: var(--now); stroke-width: 1.8; }
 .nowbar { fill: var(--now); } .axis { stroke: var(--line); }
+.band { fill: var(--now); opacity: .16; } .dot { fill: var(--ink); }
+.bar { stroke: var(--ink); stroke-width: 1.2; opacity: .55; }
+.bar.bad { stroke: var(--found); opacity: .8; } .dot.bad { fill: var(--found); }
+.heldout { stroke: var(--quiet); stroke-width: 1.2; stroke-dasharray: 5 3; }
+.limit { fill: none; stroke: var(--found); stroke-width: 1.2; stroke-dasharray: 2 3; }
+.limit.quiet { stroke: var(--quiet); }
+.card.wide { grid-column: 1 / -1; } .card.wide svg { max-width: 48rem; }
+.wide .heldout { stroke-dasharray: none; }
 .key { font-size: .8rem; color: var(--quiet); }
 .key i { display: inline-block; width: .9rem; height: .7rem; border-radius: 2px;
          margin: 0 .35rem 0 1rem; background: var(--before); vertical-align: -1px; }
 .key i.w { background: none; border: 1.8px solid var(--now); }
+.key i.e { background: color-mix(in srgb, var(--now) 20%, transparent); border: 0;
+           border-bottom: 2px solid var(--now); }
+.key i.r { width: .55rem; height: .55rem; border-radius: 50%; background: var(--ink); }
+.key i.h, .key i.l { width: 1.5rem; height: 0; border-top: 2px dashed var(--quiet);
+                     background: none; vertical-align: 4px; }
+.key i.l { border-top: 2px dotted var(--found); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; margin: 1rem 0; }
 th { text-align: left; color: var(--quiet); font-weight: 500; border-bottom: 1px solid var(--ink); }
 th, td { padding: .3rem .9rem .3rem 0; vertical-align: top; }
-td { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+td { border-bottom: 1px solid var(--line); }
+td:nth-child(2) { min-width: 6rem; max-width: 18rem; overflow-wrap: anywhere; }
+td:nth-child(3) { white-space: nowrap; } td:last-child { overflow-wrap: anywhere; width: 70%; }
 summary { cursor: pointer; color: var(--quiet); font-size: .88rem; margin-top: .8rem; }
 </style>
 </head>
@@ -79,76 +89,67 @@ $sections
 """)
 
 
-def page(reference: Profile, columns: Mapping[str, Column], reports: Sequence[Report]) -> str:
-    """The whole page: a section a report, and a plot of each column that was compared."""
+def page(
+    reference: Profile,
+    columns: Mapping[str, Column],
+    reports: Sequence[Report],
+    earlier: Sequence[Report] = (),
+) -> str:
+    """The whole page: a section a report, and a plot of each column that was compared.
+
+    `earlier` are reports on performance, the oldest first, whose windows are drawn too.
+    """
     first = reports[0]
     lead = f"{first.rows:,} rows of {first.source}, {_window(first)}; made {_moment(first.made_at)}"
     return PAGE.substitute(
         title=escape(f"Monitoring of {first.model}"),
         lead=escape(lead),
-        sections="\n".join(_section(one, reference, columns) for one in reports),
+        sections="\n".join(_section(one, reference, columns, earlier) for one in reports),
     )
 
 
-def _section(report: Report, reference: Profile, columns: Mapping[str, Column]) -> str:
+def _section(
+    report: Report,
+    reference: Profile,
+    columns: Mapping[str, Column],
+    earlier: Sequence[Report],
+) -> str:
     ranked = sorted(report.measures, key=_rank)
-    drawn = [one for one in ranked if one.name == "drift" and one.subject in columns]
+    shown = cards.drawn_in(report)
+    drawn = [one for one in ranked if (one.name, one.subject) in shown]
     listed = [one for one in ranked if one not in drawn]
-    loud = [one for one in listed if one.verdict is not Verdict.FINE or not one.subject]
+    loud = [one for one in listed if one.verdict is not Verdict.FINE or one.name == DRIFTED_SHARE]
     quiet = [one for one in listed if one not in loud]
+    unfolded = "" if loud or drawn else " open"
+    if report.kind == "performance":
+        pictures = cards.of_performance(report, earlier)
+    else:
+        drawn = [one for one in drawn if one.subject in columns]
+        pictures = cards.of_columns(drawn, reference, columns)
     return "\n".join(
         [
             f"<h2>{escape(report.kind)} {_badges(report)}</h2>",
             _table(loud),
-            *_cards(drawn, reference, columns),
-            *([f"<details><summary>{len(quiet)} that are fine</summary>", _table(quiet),
+            *pictures,
+            *([f"<details{unfolded}><summary>{len(quiet)} that are fine</summary>", _table(quiet),
                "</details>"] if quiet else []),
         ]
     )  # fmt: skip
 
 
 def _badges(report: Report) -> str:
-    counts = [(v, sum(one.verdict is v for one in report.measures)) for v in ORDER]
+    counts = [(v, sum(one.verdict is v for one in report.measures)) for v in cards.WORST]
     return " ".join(
-        f'<span class="badge {verdict}">{count} {SAYS[verdict]}</span>'
-        for verdict, count in counts
-        if count
+        cards.badge(verdict, f"{count} {cards.SAYS[verdict]}") for verdict, count in counts if count
     )
-
-
-def _cards(
-    measures: Sequence[Measure], reference: Profile, columns: Mapping[str, Column]
-) -> Iterator[str]:
-    if not measures:
-        return
-    yield '<p class="key"><i></i>reference<i class="w"></i>window</p><div class="cards">'
-    for one in measures:
-        before = reference.prediction if one.subject == PREDICTION else None
-        before = before or reference.column(one.subject)
-        plot = _plot(before, columns[one.subject]) if before else ""
-        yield (
-            f'<article class="card {one.verdict}"><header><h3>{escape(one.subject)}</h3>'
-            f'<span class="badge {one.verdict}">{SAYS[one.verdict]}</span></header>'
-            f"{plot}<p>{escape(one.reason)}</p></article>"
-        )
-    yield "</div>"
-
-
-def _plot(before: Column, now: Column) -> str:
-    if before.numbers and now.numbers:
-        return histogram(before.numbers, now.numbers)
-    if before.words and now.words:
-        return shares(before.words, now.words)
-    return ""
 
 
 def _table(measures: Sequence[Measure]) -> str:
     if not measures:
         return ""
     rows = "\n".join(
-        f'<tr><td><span class="badge {one.verdict}">{SAYS[one.verdict]}</span></td>'
-        f"<td>{escape(one.subject or 'all')}</td><td>{escape(one.name)}</td>"
-        f"<td>{escape(one.reason)}</td></tr>"
+        f"<tr><td>{cards.badge(one.verdict)}</td><td>{escape(one.subject or 'all')}</td>"
+        f"<td>{escape(one.name)}</td><td>{escape(one.reason)}</td></tr>"
         for one in measures
     )
     heads = _cells("th", ("", "of", "measure", "finding"))
@@ -164,7 +165,7 @@ def _cells(tag: str, texts: Iterable[str]) -> str:
 
 def _rank(measure: Measure) -> tuple[int, float]:
     change = abs((measure.value or 0.0) - (measure.before or 0.0))
-    return ORDER.index(measure.verdict), -change
+    return cards.WORST.index(measure.verdict), -change
 
 
 def _window(report: Report) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from penstock.gates.metrics import SMALLER_IS_BETTER
 from penstock.monitoring.report import Measure, Verdict
 from penstock.monitoring_settings import PerformanceSettings
-from penstock.stats.isotonic import CalibrationError
+from penstock.stats.isotonic import BINS, CalibrationError
 from penstock.stats.lift import Undefined
 from penstock.stats.normal import quantile
-from penstock.stats.outcomes_by_score import Outcomes
+from penstock.stats.outcomes_by_score import Outcomes, condensed
 from penstock.stats.performance_estimation import Estimate
 from penstock.stats.proportions import wilson
 
@@ -115,8 +115,17 @@ def trusted(
     return found
 
 
-def calibrated(name: str, seen: CalibrationError, rows: float, before: float | None) -> Measure:
-    """A calibration error: by how much predicted probabilities miss the observed share."""
+def calibrated(
+    name: str,
+    seen: CalibrationError,
+    known: Outcomes,
+    before: float | None = None,
+    independent: float = 1.0,
+) -> Measure:
+    """A calibration error: by how much predicted probabilities miss the observed share.
+
+    `known` are the rows it was seen in, of which a share tells something new.
+    """
     beyond = seen.error > 2 * seen.chance and seen.error > 0.02
     return Measure(
         name=name,
@@ -126,9 +135,25 @@ def calibrated(name: str, seen: CalibrationError, rows: float, before: float | N
         "alone",
         value=seen.error,
         before=before,
-        rows=round(rows),
-        details={"chance": seen.chance},
+        rows=round(known.total),
+        details={"chance": seen.chance, "curve": curve_of(known, independent)},
     )
+
+
+def curve_of(known: Outcomes, independent: float = 1.0) -> list[list[float]]:
+    """What came true by score, in groups of equal share: score, share of positives, its interval.
+
+    >>> import numpy as np
+    >>> curve_of(Outcomes(np.array([0.2, 0.8]), np.array([1.0, 4]), np.array([4.0, 1])))
+    [[0.2, 0.2, 0.0362, 0.6245], [0.8, 0.8, 0.3755, 0.9638]]
+    """
+    groups = condensed(known, threshold=0.0, groups=BINS)
+    found = []
+    for score, positives, rows in zip(groups.score, groups.positives, groups.rows, strict=True):
+        low, high = wilson(positives * independent, rows * independent)
+        points = (score, positives / rows, low, high)
+        found.append([round(float(one), 4) for one in points])
+    return found
 
 
 def constant(distinct: int, rows: float) -> Measure:

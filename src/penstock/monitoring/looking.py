@@ -10,19 +10,19 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from penstock.errors import PenstockError
+from penstock.monitoring.coverage import covered
 from penstock.monitoring.drift import drift_of, drifted_share
 from penstock.monitoring.freshness import fresh
 from penstock.monitoring.history import confirmed, earlier, keep
 from penstock.monitoring.performance import performance
 from penstock.monitoring.quality import failing, quality_of
-from penstock.monitoring.reference import reference_of
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.skew import skewed
 from penstock.monitoring.window import Window
 from penstock.monitoring_settings import MonitoringSettings
-from penstock.profiles.counting import counted
 from penstock.profiles.profile import PREDICTION, Column, Profile
 from penstock.project import Project
+from penstock.registry.version_profile import reference_of
 from penstock.registry.versions import Found
 
 
@@ -58,7 +58,7 @@ class Look:
         shapes = [*self.reference.columns]
         if self.reference.prediction:
             shapes.append(self.reference.prediction)
-        found = counted(self.asked.table(self.reference.columns), shapes)
+        found = self.asked.counted(self.reference.columns, shapes)
         return {one.name: one for one in found}
 
     @cached_property
@@ -81,6 +81,14 @@ class Look:
     def unreadable(self, columns: Sequence[Column]) -> dict[str, int]:
         """By column, how many values are there and are no numbers."""
         return self.asked.unreadable(columns)
+
+    def unseen(self, kind: str) -> tuple[Measure, ...]:
+        """What of the window a kind of report does not see."""
+        return self._unseen
+
+    @cached_property
+    def _unseen(self) -> tuple[Measure, ...]:
+        return tuple(covered(self.window, self.engine, self.endpoint))
 
     @property
     def rows(self) -> int:
@@ -108,7 +116,7 @@ class Look:
 
 
 def data(look: Look) -> Report:
-    return look.report("data", look.quality, look.rows)
+    return look.report("data", [*look.unseen("data"), *look.quality], look.rows)
 
 
 def features(look: Look) -> Report:
@@ -128,7 +136,7 @@ def features(look: Look) -> Report:
         for name, gate in bad.items()
     ]
     share = drifted_share(measures, look.settings)
-    return look.report("features", (share, *measures, *unfit), look.rows)
+    return look.report("features", (*look.unseen("features"), share, *measures, *unfit), look.rows)
 
 
 def predictions(look: Look) -> Report:
@@ -137,8 +145,9 @@ def predictions(look: Look) -> Report:
         reason = "the version's profile does not hold its answers in these bins"
         nothing = Measure("drift", PREDICTION, Verdict.INSUFFICIENT, reason, rows=look.rows)
         return look.report("predictions", [nothing], look.rows)
-    measures = drift_of([prediction], look.columns, look.settings, look.independent)
-    return look.report("predictions", look.counting_windows("predictions", measures), look.rows)
+    drift = drift_of([prediction], look.columns, look.settings, look.independent)
+    measures = look.counting_windows("predictions", drift)
+    return look.report("predictions", [*look.unseen("predictions"), *measures], look.rows)
 
 
 KINDS: Mapping[str, Callable[[Look], Report]] = {

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.monitoring import judging, served
+from penstock.monitoring.coverage import covered
 from penstock.monitoring.evidence import Evidence
-from penstock.monitoring.judging_slices import (
-    Slice,
-    estimated_slices,
-    realised_slices,
-    worst_of,
-)
+from penstock.monitoring.judging_slices import Slice, judged_slices, worst_of
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.retraining import decide
 from penstock.monitoring.served import Answered
 from penstock.monitoring.slices import sliced_rows
 from penstock.stats.isotonic import calibration_error, calibrator, cross_fitted_error
 from penstock.stats.lift import Undefined
-from penstock.stats.outcomes_by_score import Outcomes, Scores
+from penstock.stats.outcomes_by_score import Outcomes, Scores, together
 from penstock.stats.performance_estimation import Estimate, estimated, realised, widened
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
     from penstock.monitoring.looking import Look
 
 SAMPLE = 5  # ids that are named
@@ -35,15 +34,26 @@ TWICE = "predictions were told different labels: the first counts, unless one sa
 
 
 def performance(look: Look) -> Report:
-    """All that can be told of a version, estimated and realised."""
+    """All that can be told of a version, estimated and realised.
+
+    What is told with doubt counts in k of n windows; what was counted is so at once.
+    """
     evidence = Evidence(look)
-    return look.report("performance", list(_measures(evidence)), evidence.window.rows)
+    told = look.counting_windows("performance", list(_told(evidence)))
+    return look.report("performance", [*_counted(evidence), *told], evidence.window.rows)
 
 
-def _measures(evidence: Evidence) -> Iterator[Measure]:
+def _counted(evidence: Evidence) -> Iterator[Measure]:
+    look = evidence.look
+    yield from look.unseen("performance")
+    if evidence.due:
+        yield from covered(evidence.due, look.engine, look.endpoint, "matured predictions")
     yield from _answers(evidence.window)
-    yield from _estimated(evidence)
     yield from _labels(evidence)
+
+
+def _told(evidence: Evidence) -> Iterator[Measure]:
+    yield from _estimated(evidence)
     yield from _realised(evidence)
     yield _retraining(evidence)
     if evidence.look.by:
@@ -67,7 +77,7 @@ def _estimated(evidence: Evidence) -> Iterator[Measure]:
         return
     raw = calibration_error(reference, reference.score)
     seen = cross_fitted_error(reference, evidence.generator)
-    yield judging.calibrated("calibration_error", seen, reference.total, raw.error)
+    yield judging.calibrated("calibration_error", seen, reference, raw.error)
     found = estimated(scores, reference, settings.metrics, evidence.threshold, evidence.generator)
     alike = evidence.look.independent
     yield from judging.judged("estimated", widened(found, alike), rows, settings)
@@ -110,7 +120,7 @@ def _realised(evidence: Evidence) -> Iterator[Measure]:
     yield judging.rate("realised_positive_rate", known, reference, settings, alike)
     if known.total >= settings.least_rows:
         seen = calibration_error(known, calibrator(reference)(known.score))
-        yield judging.calibrated("realised_calibration_error", seen, known.total, None)
+        yield judging.calibrated("realised_calibration_error", seen, known, None, alike)
         guess = estimated(known.scores, reference, metrics, threshold, evidence.generator)
         yield from judging.trusted(widened(guess, alike), truth, known.total, settings)
 
@@ -134,33 +144,69 @@ def _retraining(evidence: Evidence) -> Measure:
 
 def _slices(evidence: Evidence) -> Iterator[Measure]:
     """Of the first of the metrics, the worst slice first: realised if there are labels."""
-    column, settings, threshold = evidence.look.by, evidence.settings, evidence.threshold
-    metric, labelled = settings.metrics[0], evidence.labelled
-    if labelled and evidence.cohort.outcomes.total >= settings.least_rows:
-        rows = sliced_rows(labelled.filter(served.KNOWN), column)
-        known = {name: served.outcomes_of(part, threshold) for name, part in rows}
-        promised = {name: _promised(evidence, metric, one) for name, one in known.items()}
-        measures = realised_slices(metric, column, promised, settings)
-    elif evidence.window.scores.rows.sum():
-        rows = sliced_rows(evidence.answers.filter(served.PROBABILITY), column)
-        scores = {name: served.scores_of(part, threshold) for name, part in rows}
-        expected = {name: _expected(evidence, metric, one) for name, one in scores.items()}
-        measures = estimated_slices(metric, column, expected, settings)
+    column, settings, metric = evidence.look.by, evidence.settings, evidence.settings.metrics[0]
+    if evidence.cohort.outcomes.total >= settings.least_rows:
+        how, slices = "realised", _realised_slices(evidence, metric)
     else:
-        measures = []
+        how, slices = "estimated", _estimated_slices(evidence, metric)
+    measures = judged_slices(how, metric, column, slices, settings)
     yield worst_of(measures, column)
     yield from measures
 
 
-def _expected(evidence: Evidence, metric: str, scores: Scores) -> Slice:
-    asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
-    return float(scores.rows.sum()), estimated(scores, *asked)[metric]
+def _realised_slices(evidence: Evidence, metric: str) -> dict[str, Slice]:
+    """Each against what its own scores promised."""
+
+    def outcomes(labelled: DuckDBPyRelation) -> dict[str, Outcomes]:
+        rows = sliced_rows(labelled.filter(served.KNOWN), evidence.look.by)
+        return {name: served.outcomes_of(part, evidence.threshold) for name, part in rows}
+
+    found = dict[str, Slice]()
+    for name, known in (evidence.of_labelled(outcomes) or {}).items():
+        asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
+        truth, promise = realised(known, *asked)[metric], _expected(evidence, metric, known.scores)
+        found[name] = known.total, _against(truth, promise, evidence.independent, same=True)
+    return found
 
 
-def _promised(evidence: Evidence, metric: str, known: Outcomes) -> Slice:
-    """What was realised, against what the same scores promised."""
+def _estimated_slices(evidence: Evidence, metric: str) -> dict[str, Slice]:
+    """Each against all other rows."""
+    if not evidence.window.scores.rows.sum():
+        return {}
+
+    def by_slice(answers: DuckDBPyRelation) -> dict[str, Scores]:
+        rows = sliced_rows(answers.filter(served.PROBABILITY), evidence.look.by)
+        return {name: served.scores_of(part, evidence.threshold) for name, part in rows}
+
+    scores, found = evidence.of_answers(by_slice), dict[str, Slice]()
+    for name, own in scores.items():
+        here = _expected(evidence, metric, own)
+        rest = _rest(evidence, metric, [one for other, one in scores.items() if other != name])
+        compared = _against(here, rest, evidence.look.independent, same=False)
+        found[name] = float(own.rows.sum()), compared
+    return found
+
+
+def _rest(evidence: Evidence, metric: str, others: Sequence[Scores]) -> Estimate | Undefined:
+    rows = sum(float(one.rows.sum()) for one in others)
+    if rows < evidence.settings.least_rows:
+        return Undefined(f"only {rows:,.0f} rows are in other slices: too few to compare it with")
+    return _expected(evidence, metric, together(others))
+
+
+def _expected(evidence: Evidence, metric: str, scores: Scores) -> Estimate | Undefined:
+    if (rows := float(scores.rows.sum())) < evidence.settings.least_rows:
+        return Undefined(judging.few(rows, evidence.settings))
     asked = (evidence.reference, (metric,), evidence.threshold, evidence.generator)
-    truth, promise = realised(known, *asked)[metric], _expected(evidence, metric, known.scores)[1]
-    if isinstance(truth, Undefined) or isinstance(promise, Undefined):
-        return known.total, truth if isinstance(truth, Undefined) else promise
-    return known.total, Estimate(truth.value, promise.value, truth.error, promise.error)
+    return estimated(scores, *asked)[metric]
+
+
+def _against(
+    one: Estimate | Undefined, other: Estimate | Undefined, independent: float, *, same: bool
+) -> Estimate | Undefined:
+    """The first beside the second. Of the `same` rows, the doubt about the second is all there is;
+    of others, what both owe to one calibrator makes it rather too large."""
+    if isinstance(one, Undefined) or isinstance(other, Undefined):
+        return one if isinstance(one, Undefined) else other
+    error = other.error if same else math.hypot(one.error, other.error)
+    return Estimate(one.value, other.value, one.error, error).widened(independent)

@@ -30,7 +30,7 @@ def histogram(before: Numbers, now: Numbers) -> str:
         y = HEIGHT - FOOT - room * new / top
         path.append(f"{'L' if path else 'M'}{left:.1f} {y:.1f}L{left + step:.1f} {y:.1f}")
     labels = _labels([label for label, _, _ in bins], step)
-    return _svg(f'{"".join(bars)}<path class="now" d="{"".join(path)}"/>{labels}')
+    return svg(f'{"".join(bars)}<path class="now" d="{"".join(path)}"/>{labels}')
 
 
 def shares(before: Words, now: Words) -> str:
@@ -54,7 +54,7 @@ def shares(before: Words, now: Words) -> str:
         drawn.append(f'<text x="90" y="{y + 10:.1f}" text-anchor="end">{escape(name)}</text>')
         drawn.append(_bar("before", 96, y + 1.5, room * old / top, 6))
         drawn.append(_bar("nowbar", 96, y + 8, room * new / top, 4))
-    return _svg("".join(drawn), height=len(rows) * each + 4)
+    return svg("".join(drawn), height=len(rows) * each + 4)
 
 
 def _shown_bins(before: Numbers, now: Numbers) -> list[tuple[str, float, float]]:
@@ -104,5 +104,6 @@ def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:
     )
 
 
-def _svg(content: str, height: float = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img">{content}</svg>'
+def svg(content: str, height: float = HEIGHT, width: float = WIDTH) -> str:
+    """A picture that grows with its place."""
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img">{content}</svg>'

@@ -15,7 +15,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from penstock.monitoring.window import Window
 from penstock.profiles.profile import PREDICTION
 from penstock.state.outcomes import Labelled
 from penstock.stats.outcomes_by_score import Floats, Outcomes, Scores
@@ -49,14 +48,13 @@ class Matured(NamedTuple):
 NOTHING = Matured(Outcomes(np.zeros(0), np.zeros(0), np.zeros(0)), 0, 0, 0)
 
 
-def scored(window: Window) -> duckdb.DuckDBPyRelation:
-    """The answers of a window."""
-    if window.logged:
+def scored(rows: duckdb.DuckDBPyRelation, logged: bool) -> duckdb.DuckDBPyRelation:
+    """The answers of a window; `logged`: as the prediction log has them."""
+    if logged:
         one = "len(output) <= 2 AND isfinite(output[-1])"
-        return window.rows.project(f"*, CASE WHEN {one} THEN output[-1] END AS score")
-    there = PREDICTION if PREDICTION in window.rows.columns else "NULL"
-    number = f"TRY_CAST({there} AS DOUBLE)"
-    return window.rows.project(f"*, CASE WHEN isfinite({number}) THEN {number} END AS score")
+        return rows.project(f"*, CASE WHEN {one} THEN output[-1] END AS score")
+    number = f"TRY_CAST({PREDICTION if PREDICTION in rows.columns else 'NULL'} AS DOUBLE)"
+    return rows.project(f"*, CASE WHEN isfinite({number}) THEN {number} END AS score")
 
 
 def answered(rows: duckdb.DuckDBPyRelation, threshold: float) -> Answered:

@@ -1,7 +1,7 @@
 """The rows of a window by the values of one column: a feature, an entity key, or one of the log's.
 
 A column of many numbers is cut into parts of equal share; of others the most frequent values are
-slices, and the rest is one.
+slices, and the rest is one, called (others); rows without a value are (missing).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OBJECTS = ("features", "entities")
 FEW = 10  # distinct numbers, each of which is a slice of its own
 PARTS = 5
 MOST = 20  # values
-MISSING, OTHERS = "missing", "others"
+MISSING, OTHERS = "(missing)", "(others)"  # in brackets: a value may be called so
 
 
 def sliced_rows(

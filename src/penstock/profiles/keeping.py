@@ -22,9 +22,14 @@ def keep_profile(project: Project, profile: Profile) -> Artifact:
     return keep(project, KIND, write, suffix=SUFFIX)
 
 
+def file_of(project: Project, digest: str) -> Path:
+    """Where a profile is filed here, if it is."""
+    return place_of(project, KIND, digest, SUFFIX)
+
+
 def kept_profile(project: Project, digest: str) -> Profile | None:
     """The profile of a digest, if it is on this machine. Raises `IntegrityError`."""
-    file = place_of(project, KIND, digest, SUFFIX)
+    file = file_of(project, digest)
     return read_profile(file, digest) if digest and file.is_file() else None
 
 

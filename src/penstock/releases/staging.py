@@ -12,7 +12,8 @@ from penstock.project import STAGING, Project
 from penstock.records import Release
 from penstock.registry.aliases import follow_the_ledger
 from penstock.registry.champions import DEPLOYED
-from penstock.registry.versions import fetch
+from penstock.registry.version_profile import profile_file
+from penstock.registry.versions import fetch, find
 from penstock.registry.waivers import admitted
 from penstock.releases.history import of_version
 from penstock.releases.manifest import Features
@@ -42,6 +43,7 @@ def stage(
     progress("fetching the registered model")
     folder = fetch(project, int(version), digest)
     settings, made = project.settings, of_version(engine, label, digest)
+    profile, profile_digest = profile_file(project, find(project, int(version)))
     spec = ReleaseSpec(
         id=f"{name}-{version}-{secrets.token_hex(3)}",
         endpoint=STAGING,
@@ -55,6 +57,8 @@ def stage(
         trusted_types=settings.training.trusted_types,
         admitted=admitted(project, engine, digest),
         features=_source(project, features),
+        profile=profile,
+        profile_digest=profile_digest,
         manifest=made.digest if made else "",
     )
     release = deploy(place_of(project, STAGING), spec, settings.serving, progress)

@@ -11,6 +11,7 @@ from penstock.errors import ModelError, UsageError
 from penstock.project import Project
 from penstock.registry import versions
 from penstock.registry.champions import DEPLOYED
+from penstock.registry.version_profile import profile_file
 from penstock.registry.versions import Found
 from penstock.registry.waivers import admitted
 from penstock.serving.release import ReleaseSpec
@@ -51,10 +52,13 @@ def release_for(
         )
     tested = ReleaseSpec.model_validate(deployed[-1])
     serving = project.settings.serving
+    profile, profile_digest = profile_file(project, found)
     return tested.model_copy(
         update={
             "id": f"{found.name}-{found.version}-{number}",
             "endpoint": endpoint,
+            "profile": profile,
+            "profile_digest": profile_digest,
             "path": str(versions.fetch(project, found.version, found.digest)),
             "replicas": serving.replicas,
             "threads": serving.threads,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from penstock.serving.http_server.messages import RequestError
+from penstock.serving.observations.bins import Bins
 from penstock.serving.prediction_ids import salt_tag
 from penstock.serving.protocols.asked import Target
 from penstock.serving.protocols.open_inference_documents import Served
@@ -24,11 +24,11 @@ class LiveRelease:
     spec: ReleaseSpec
     pool: ReplicaPool
     target: Target
-    reference: Mapping[str, Any] | None = None  # bins of the features that it was trained on
+    reference: Mapping[str, Bins] | None = None  # what its features are counted in
 
     @classmethod
     def of(
-        cls, pool: ReplicaPool, max_rows: int, reference: Mapping[str, Any] | None
+        cls, pool: ReplicaPool, max_rows: int, reference: Mapping[str, Bins] | None
     ) -> LiveRelease:
         spec = pool.spec
         model, _, version = spec.model.rpartition("@")

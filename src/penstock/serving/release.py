@@ -37,6 +37,8 @@ class ReleaseSpec(Record):
     trusted_types: tuple[str, ...] = ()
     admitted: tuple[str, ...] = ()  # kinds with code of their own that it was waived as
     features: FeatureSource | None = None  # None: clients send the features themselves
+    profile: str = ""  # file of its reference profile, absolute; "": it has none
+    profile_digest: str = ""
     manifest: str = ""  # digest of all that the model rests on, see `penstock release show`
 
 

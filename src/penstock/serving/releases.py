@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from penstock.registry.reference import read_reference
 from penstock.serving.compatibility import check_arms
 from penstock.serving.gate import Gate
 from penstock.serving.live import LiveRelease
+from penstock.serving.observations.bins import bins_of
 from penstock.serving.release import EndpointFolder, ReleaseSpec
 from penstock.serving.replicas.launcher import Launcher
 from penstock.serving.replicas.pool import AnyLauncher, PoolLimits, ReplicaPool
@@ -69,9 +68,8 @@ class Releases:
         await asyncio.to_thread(self._gate.admit, spec)
         pool = ReplicaPool(spec, self._launcher, self._limits)
         await pool.start()
-        reference = await asyncio.to_thread(read_reference, Path(spec.path))
-        edges = {name: one["edges"] for name, one in reference.items()}
-        return LiveRelease.of(pool, self._max_rows, edges)
+        bins = await asyncio.to_thread(bins_of, spec.path, spec.profile, spec.profile_digest)
+        return LiveRelease.of(pool, self._max_rows, bins)
 
     def retire_others(self, ready: Mapping[str, LiveRelease]) -> None:
         """Ends what is no longer served, once it has answered what it was asked."""

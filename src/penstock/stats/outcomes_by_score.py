@@ -87,6 +87,12 @@ def added(parts: Sequence[Outcomes]) -> Outcomes:
     return Outcomes(score, positives, negatives)
 
 
+def together(parts: Sequence[Scores]) -> Scores:
+    """The rows of all parts, by score."""
+    score, place = np.unique(np.concatenate([one.score for one in parts]), return_inverse=True)
+    return Scores(score, _sums(place, np.concatenate([one.rows for one in parts]), len(score)))
+
+
 def _sums(place: NDArray[np.intp], values: NDArray[Any], size: int) -> Floats:
     """Of the values at each place."""
     found: Floats = np.bincount(place, weights=values, minlength=size).astype(np.float64)

@@ -2,12 +2,11 @@
 
 A row counts once it is in the log. Refused requests (HTTP 4xx) are the client's affair: they are
 counted, but are no errors of the arm. Predictions are counted in bins that all models share,
-features in those of the reference that was stored with the model.
+features in those of the version's reference profile.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,10 +14,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy
 
+from penstock.serving.observations.bins import Bins, tally
 from penstock.serving.observations.pairs import PairCounts
 from penstock.serving.prediction_log.rows import ALONE, Row
 from penstock.stats.histograms import bin_of
 from penstock.stats.score_bins import score_bins
+from penstock.stats.second_moment import signed_sums
 
 NEVER = 1 << 62  # µs
 
@@ -45,7 +46,9 @@ class Counts(msgspec.Struct, omit_defaults=True):
     predictions: dict[int, int] = msgspec.field(default_factory=dict)  # in `score_bins`
     prediction_sum: float = 0.0
     prediction_squares: float = 0.0
-    features: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)  # -1: missing
+    features: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)  # see `bins`
+    entity_rows: int = 0  # that are about an entity; and of those `stats.second_moment`
+    entity_signs: dict[int, int] = msgspec.field(default_factory=dict)
     slow: int = 0  # answers that took longer than the table's `slow_us`
     # Of them all, those of requests that are units of their own; the other units are counted by
     # their first events.
@@ -63,7 +66,7 @@ class Counts(msgspec.Struct, omit_defaults=True):
         if other.pairs is not None:
             self.pairs = self.pairs or PairCounts()
             self.pairs.add(other.pairs)
-        for name in ("errors", "statuses", "latency", "model", "predictions"):
+        for name in ("errors", "statuses", "latency", "model", "predictions", "entity_signs"):
             _add(getattr(self, name), getattr(other, name))
         for feature, histogram in other.features.items():
             _add(self.features.setdefault(feature, {}), histogram)
@@ -71,7 +74,7 @@ class Counts(msgspec.Struct, omit_defaults=True):
 
 SUMS = (
     "requests", "rows", "refused", "latency_us", "prediction_sum", "prediction_squares", "slow",
-    "own_requests", "own_errors", "own_slow", "cpu_us",
+    "own_requests", "own_errors", "own_slow", "cpu_us", "entity_rows",
 )  # fmt: skip
 
 
@@ -81,7 +84,7 @@ def counts_of(document: Mapping[str, Any]) -> Counts:
 
 
 NOTHING_IS_SLOW: Mapping[str, int] = {}
-References = Mapping[str, Mapping[str, Any]]  # release -> feature -> inner edges, ascending
+References = Mapping[str, Mapping[str, Bins]]  # by release and feature
 
 
 def counted(
@@ -102,6 +105,7 @@ def counted(
         counts, answered = _counted(of_arm, slow_us)
         if release in references and answered:
             _count_features(counts, answered, references[release], names[release])
+            _count_entities(counts, answered)
         found[ArmKey(release, arm, epoch)] = counts
     return found
 
@@ -160,43 +164,36 @@ def _count_predictions(counts: Counts, rows: list[Row]) -> None:
             for width, of_width in parts.items()
         ]
     )
-    _add(counts.predictions, _tally(score_bins(values)))
+    _add(counts.predictions, tally(score_bins(values)))
     values = values[numpy.isfinite(values)]
     counts.prediction_sum += float(values.sum())
     counts.prediction_squares += float((values * values).sum())
 
 
 def _count_features(
-    counts: Counts, rows: list[Row], reference: Mapping[str, Any], names: tuple[str, ...]
+    counts: Counts, rows: list[Row], bins: Mapping[str, Bins], names: tuple[str, ...]
 ) -> None:
-    matrix = _together(rows, len(names))
-    for place, name in enumerate(names):
-        edges = reference.get(name)
-        if edges is None:
-            continue
-        values = matrix[:, place]
-        bins = numpy.searchsorted(edges, values, side="right")
-        bins[numpy.isnan(values)] = -1
-        _add(counts.features.setdefault(name, {}), _tally(bins))
-
-
-def _together(rows: list[Row], width: int) -> Any:
-    """The features of all rows below each other, (rows, width); NaN for what is no number."""
     raw = b"".join([row.matrix for row in rows if row.matrix is not None])
+    matrix = numpy.frombuffer(raw, float).reshape(-1, len(names))
     others = [row.columns for row in rows if row.columns is not None]
-    parts = [numpy.column_stack([_numbers(values) for values in columns]) for columns in others]
-    return numpy.concatenate([numpy.frombuffer(raw, float).reshape(-1, width), *parts])
+    for place, name in enumerate(names):
+        if name in bins:
+            given = [value for columns in others for value in columns[place]]
+            found = bins[name].counts(matrix[:, place], given)
+            _add(counts.features.setdefault(name, {}), found)
 
 
-def _numbers(values: Any) -> Any:
-    return numpy.array(
-        [float(v) if isinstance(v, int | float) else math.nan for v in values], dtype=float
-    )
-
-
-def _tally(bins: Any) -> dict[int, int]:
-    numbers, counts = numpy.unique(bins, return_counts=True)
-    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+def _count_entities(counts: Counts, rows: list[Row]) -> None:
+    """Answers about the same entity are alike: how often each was asked about."""
+    asked = [
+        "\0".join(map(str, keys)).encode()
+        for row in rows
+        if row.entities
+        for keys in zip(*row.entities.values(), strict=False)
+    ]
+    if asked:
+        counts.entity_rows += len(asked)
+        _add(counts.entity_signs, signed_sums(asked))
 
 
 def _add(total: dict[Any, int], more: Mapping[Any, int]) -> None:

@@ -12,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from penstock.serving.observations.bins import Bins
 from penstock.serving.observations.counts import ArmKey, Counts, counted
 from penstock.serving.observations.first_events import FirstEvents, bad_events
 from penstock.serving.observations.pairs import Pair, compared
@@ -65,7 +66,7 @@ class Observer:
         self._sums: dict[ArmKey, _Sum] = {}
         self._second = 0  # the last that was written about
         self._names: dict[str, tuple[str, ...]] = {}
-        self._references: dict[str, Mapping[str, Any]] = {}
+        self._references: dict[str, Mapping[str, Bins]] = {}
         self._slow_us: dict[str, int] = {}
         self._ended = threading.Event()
         self.first_events = FirstEvents(endpoint, gateway)
@@ -74,9 +75,9 @@ class Observer:
         self._thread.start()
 
     def describe(
-        self, release: str, names: Sequence[str], reference: Mapping[str, Any] | None
+        self, release: str, names: Sequence[str], reference: Mapping[str, Bins] | None
     ) -> None:
-        """Names a release's features, and the reference bins of those that have some."""
+        """Names a release's features, and the bins of those that have some."""
         self._names[release] = tuple(names)
         if reference:
             self._references = {**self._references, release: reference}
@@ -152,7 +153,8 @@ class Observer:
             if key.epoch:
                 total = self._sums.setdefault(key, _Sum(self._second))
                 total.counts.add(counts)
-                total.counts.features.clear()  # what rollouts are judged by holds no features
+                total.counts.features.clear()  # what rollouts are judged by holds no features,
+                total.counts.entity_signs.clear()  # and no entities
                 total.until, total.written = self._second, False
         ended = [
             key

@@ -5,8 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from penstock.errors import DataError
-from penstock.profiles.keeping import FILE, FOLDER, keep_profile, kept_profile, read_profile
+from penstock.errors import DataError, ResourceError
+from penstock.profiles.keeping import (
+    FILE,
+    FOLDER,
+    file_of,
+    keep_profile,
+    kept_profile,
+    read_profile,
+)
 from penstock.profiles.profile import Profile
 from penstock.project import Project
 from penstock.registry.attestations import artifact
@@ -31,3 +38,15 @@ def reference_of(project: Project, found: Found) -> Profile:
         profile = read_profile(file, digest)
     keep_profile(project, profile)
     return profile
+
+
+def profile_file(project: Project, found: Found) -> tuple[str, str]:
+    """Where it lies on this machine, absolute, and its digest; two empty texts where there is none.
+
+    Raises `IntegrityError` where it was changed.
+    """
+    try:
+        profile = reference_of(project, found)
+    except (DataError, ResourceError):  # monitoring can do without; a release need not wait
+        return "", ""
+    return str(file_of(project, profile.digest).absolute()), profile.digest
