@@ -9,6 +9,8 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecod
 	|| $(BIN)/pip install --quiet --require-hashes -r $(1)
 EDITABLE = $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 PYTEST = $(BIN)/python -m pytest
+# Tests start hundreds of processes, each of which would compile all over what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## list the tasks

@@ -296,14 +296,14 @@ def test_labels_are_of_predictions(database: Engine) -> None:
 
 
 @pytest.fixture
-def before(url: str) -> Iterator[Engine]:
+def before(empty_url: str) -> Iterator[Engine]:
     """A database of the revision before rollouts."""
-    with at_revision(url, "0002") as engine:
+    with at_revision(empty_url, "0002") as engine:
         yield engine
 
 
 def test_what_is_in_a_database_is_there_after_the_migration(
-    before: Engine, url: str, tmp_path: Path
+    before: Engine, empty_url: str, tmp_path: Path
 ) -> None:
     with before.begin() as connection:
         connection.execute(
@@ -326,7 +326,7 @@ def test_what_is_in_a_database_is_there_after_the_migration(
                 " ('2026-03-01 11:00:00+00:00', 'ann', 'model.approved', 's@2', 'd', '', '{}')"
             )
         )
-    engine = state.open_state(url, tmp_path)
+    engine = state.open_state(empty_url, tmp_path)
     found = routes.published(engine, "shop")
     assert found is not None
     assert (found.revision, found.document) == (3, {"champion": "r1"})

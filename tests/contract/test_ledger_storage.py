@@ -322,13 +322,13 @@ def test_questions_are_answered_newest_first(database: Engine) -> None:
 
 
 @pytest.fixture
-def before(url: str) -> Iterator[Engine]:
+def before(empty_url: str) -> Iterator[Engine]:
     """A database of the revision before the tree."""
-    with at_revision(url, "0003") as engine:
+    with at_revision(empty_url, "0003") as engine:
         yield engine
 
 
-def test_entries_of_before_are_in_the_tree(before: Engine, url: str, tmp_path: Path) -> None:
+def test_entries_of_before_are_in_the_tree(before: Engine, empty_url: str, tmp_path: Path) -> None:
     write = text(
         "INSERT INTO ledger (sequence, at, actor, action, subject, digest, run_id, reason, details,"
         " stream, position) VALUES (:n, '2026-03-01 11:00:00.5+00:00', 'ann', 'model.approved',"
@@ -353,7 +353,7 @@ def test_entries_of_before_are_in_the_tree(before: Engine, url: str, tmp_path: P
                 " VALUES ('shop', 1, '{}', '2026-03-01 11:00:00+00:00', 'ann', 301)"
             )
         )
-    engine = state.open_state(url, tmp_path)
+    engine = state.open_state(empty_url, tmp_path)
     found = Ledger(engine).entries()
     assert [entry.sequence for entry in found] == list(range(1, 302))
     assert (found[0].run_id, found[0].actor, found[0].reason) == ("r1", "ann", "seen ✓")

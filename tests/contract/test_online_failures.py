@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,52 +68,46 @@ def rows_of(store: FeatureStore) -> Any:
     return store._get_provider().online_store._rows(store.config)
 
 
-WORKER = """
-import sys
-from penstock.features.online_stores.{module} import {rows}
-rows = {rows}({arguments})
-keys = [number.to_bytes(4, "big") for number in range(20)]
-def one_more(_, old):
-    return [str(int(row or b"0") + 1).encode() for row in old]
-print("ready", flush=True)
-sys.stdin.readline()
-for _ in range(100):
-    rows.merge("shop:counts", keys, one_more)
-"""
+def in_a_process(work: Callable[[], None]) -> int:
+    """Its id; it ends with status 0 once the work is done."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
 
 
-def worker(store: FeatureStore) -> subprocess.Popen[str]:
-    """A process that adds one to twenty rows, a hundred times."""
-    settings = store.config.online_store
-    if "lmdb" in settings.type:
-        about = {"module": "lmdb", "rows": "LmdbRows"}
-        folder = Path(store.config.repo_path) / "online"
-        code = "import pathlib\n" + WORKER.format(
-            **about, arguments=f"pathlib.Path({str(folder)!r})"
-        )
-    else:
-        about = {"module": "redis", "rows": "RedisRows"}
-        url = settings.url.get_secret_value()
-        code = WORKER.format(**about, arguments=f"{url!r}, 10.0")
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def opened_rows(settings: Settings, folder: Path) -> LmdbRows | RedisRows:
+    """As a process opens them that has none of the caller's."""
+    return RedisRows(settings["url"], 10.0) if "url" in settings else LmdbRows(folder / "online")
 
 
 def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path, shared: Settings) -> None:
-    store = opened(tmp_path, shared)
-    workers = [worker(store) for _ in range(2)]
-    for process in workers:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in workers:
-        process.communicate("go\n")
-        assert process.returncode == 0
     keys = [number.to_bytes(4, "big") for number in range(20)]
-    assert rows_of(store).read_many([("shop:counts", keys)]) == [[b"200"] * 20]
+    ready, go = os.pipe(), os.pipe()
+
+    def one_more(_: list[int], old: list[bytes | None]) -> list[bytes | None]:
+        return [str(int(row or b"0") + 1).encode() for row in old]
+
+    def work() -> None:
+        rows = opened_rows(shared, tmp_path)
+        os.write(ready[1], b".")
+        os.read(go[0], 1)
+        for _ in range(100):
+            rows.merge("shop:counts", keys, one_more)
+
+    workers = [in_a_process(work) for _ in range(2)]
+    for _ in workers:
+        assert os.read(ready[0], 1) == b"."
+    os.write(go[1], b"..")
+    assert [os.waitpid(one, 0)[1] for one in workers] == [0, 0]
+    for end in (*ready, *go):
+        os.close(end)
+    assert opened_rows(shared, tmp_path).read_many([("shop:counts", keys)]) == [[b"200"] * 20]
 
 
 def test_threads_that_write_at_once_lose_nothing(tmp_path: Path, online: Settings) -> None:

@@ -54,6 +54,10 @@ def forget_open_databases() -> None:
 
 
 class TestMigrations:
+    @pytest.fixture
+    def url(self, empty_url: str) -> str:
+        return empty_url
+
     def test_an_empty_database_gets_every_table(self, database: Engine) -> None:
         made = inspect(database)
         assert set(made.get_table_names()) == {*metadata.tables, "alembic_version"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from penstock.cli.main import run as penstock
+from penstock.project import open_project
+from penstock.registry.client import open_client
 
 
 @dataclass
@@ -80,8 +85,11 @@ class User:
         path = self.project / "pipeline.py"
         text = path.read_text()
         train = text[text.index("def train(") :]
+        head, _, fit = train.partition("\n    model = ")
         lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
-        path.write_text(f"{ROWS}\n\ndef extract(context):\n{lines}\n\n\n{train}")
+        path.write_text(
+            f"{ROWS}\n\ndef extract(context):\n{lines}\n\n\n{head}{NEEDED}\n    model = {fit}"
+        )
 
 
 ROWS = """
@@ -91,9 +99,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 def rows(count=600):
     random = np.random.default_rng(1)
@@ -108,19 +113,18 @@ def rows(count=600):
         }
     )
 """
+# What train() needs, and who tries extract() need not wait for.
+NEEDED = """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+"""
 
 
 def new_user(folder: Path) -> User:
     """The blank project, small enough for a test."""
-    user = User(folder)
-    created = subprocess.run(
-        [sys.executable, "-m", "penstock", "init", "shop", "--template", "blank"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert created.returncode == 0, created.stderr
-    user.project = folder / "shop"
+    user = User(folder / "shop")
+    assert penstock(["init", str(user.project), "--template", "blank"]) == 0
     user.edit("params.yaml", "rows: 3000", "rows: 800")
     user.edit("params.yaml", "trials: 5", "trials: 2")
     user.edit("penstock.toml", '">= 0.70"', '">= 0.60"')
@@ -136,8 +140,8 @@ def new_user(folder: Path) -> User:
 
 def new_churn(folder: Path) -> User:
     """The example project, small enough for a test."""
-    subprocess.run([sys.executable, "-m", "penstock", "init", "churn"], cwd=folder, check=True)
     user = User(folder / "churn")
+    assert penstock(["init", str(user.project)]) == 0
     user.edit("params.yaml", "customers: 10000", "customers: 1500")
     user.edit("params.yaml", "trials: 12", "trials: 2")
     user.variables |= {
@@ -149,16 +153,33 @@ def new_churn(folder: Path) -> User:
     return user
 
 
+@pytest.fixture(scope="session")
+def mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it: its migrations run once for many projects."""
+    root = tmp_path_factory.mktemp("mlflow")
+    (root / "penstock.toml").write_text('[project]\nname = "shop"\n')
+    project = open_project(root, "dev")
+    open_client(project).search_experiments()
+    return project.folder / "mlflow" / "mlflow.db"
+
+
+def with_tables(user: User, mlflow_tables: Path) -> User:
+    folder = user.project / ".penstock" / "mlflow"
+    folder.mkdir(parents=True)
+    shutil.copy(mlflow_tables, folder)
+    return user
+
+
 @pytest.fixture
-def user(tmp_path: Path) -> Iterator[User]:
-    user = new_user(tmp_path)
+def user(tmp_path: Path, mlflow_tables: Path) -> Iterator[User]:
+    user = with_tables(new_user(tmp_path), mlflow_tables)
     yield user
     user.penstock("serve", "--stop")
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def shop(tmp_path_factory: pytest.TempPathFactory, mlflow_tables: Path) -> Iterator[User]:
     """One project for the tests of a module, which go on from one another's state."""
-    user = new_user(tmp_path_factory.mktemp("shop"))
+    user = with_tables(new_user(tmp_path_factory.mktemp("shop")), mlflow_tables)
     yield user
     user.penstock("serve", "--stop")

@@ -6,7 +6,6 @@ Penstock may rely on it.
 
 from __future__ import annotations
 
-import shutil
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sparks
 
 from penstock.features import Aggregate, BatchSource, Entity, FeatureView
 from penstock.features.feast_objects import compiled
@@ -271,19 +271,13 @@ def windows_of_penstock(shop: Shop) -> tuple[Any, ...]:
     return found
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    pytest.importorskip("pyspark")
-    if not shutil.which("java"):
-        pytest.skip("Spark needs Java")
-    from pyspark.sql import SparkSession
+@pytest.fixture
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    sparks.required()
+    with sparks.small_spark(tmp_path_factory.mktemp("conf")):
+        from pyspark.sql import SparkSession
 
-    running = SparkSession.getActiveSession()
-    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-    session = running or builder.config("spark.sql.shuffle.partitions", "1").getOrCreate()
-    yield session
-    if running is None:
-        session.stop()
+        yield SparkSession.builder.master("local[1]").getOrCreate()
 
 
 def test_spark_applies_the_first_window_to_all_features(shop: Shop, spark: Any) -> None:

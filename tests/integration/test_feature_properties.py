@@ -7,11 +7,7 @@ leap day, edges of windows and of ttl to the microsecond, and an entity with hal
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import os
-import shutil
-import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sparks
 from feast import FeatureStore
 from feature_examples import DAY, MICROSECOND, moments
 from feature_reference import Row
@@ -42,17 +39,13 @@ from feature_worlds import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from online_backends import NOTHING_SKIPPED, Settings, dynamodb_url, redis_url, settings_of
+from online_backends import Settings, dynamodb_url, redis_url, settings_of
 
 from penstock.features.facts import facts_of
 from penstock.features.history import Asked, features_at
 
 pytestmark = pytest.mark.slow
 
-SPARK_MISSING = [
-    *(["pyspark (make spark)"] if importlib.util.find_spec("pyspark") is None else []),
-    *(["Java"] if shutil.which("java") is None else []),
-]
 RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 LMDB: Settings = {"type": "penstock.features.online_stores.lmdb.LmdbOnlineStore", "path": "online"}
 
@@ -211,18 +204,10 @@ def read(
 @pytest.fixture(scope="module")
 def spark_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """The same on Spark: a view of each kind, as each is a job."""
-    if SPARK_MISSING:
-        reason = f"not installed: {', '.join(SPARK_MISSING)}"
-        pytest.fail(reason) if os.environ.get(NOTHING_SKIPPED) == "1" else pytest.skip(reason)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_PYTHON", sys.executable)
-        views = (windows, coarse, everyone, recent)
+    sparks.required()
+    views = (windows, coarse, everyone, recent)
+    with sparks.small_spark(tmp_path_factory.mktemp("conf")):
         yield Shop(tmp_path_factory.mktemp("spark"), views, engine="spark")
-        from pyspark.sql import SparkSession
-
-        active = SparkSession.getActiveSession()
-        if active is not None:
-            active.stop()
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=RELAXED)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,19 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sparks
 
 from penstock.project import Project, open_project
 
-MISSING = [
-    *(["pyspark (make spark)"] if importlib.util.find_spec("pyspark") is None else []),
-    *(["Java"] if shutil.which("java") is None else []),
-]
-if MISSING and os.environ.get("PENSTOCK_TEST_NOTHING_SKIPPED"):
-    raise RuntimeError(f"{MISSING} must be there")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
-]
+pytestmark = pytest.mark.slow
 
 BEGIN = datetime(2024, 2, 20, tzinfo=UTC)
 END = datetime(2024, 3, 12, tzinfo=UTC)
@@ -111,9 +100,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pro
     from penstock.features.feast_objects import compiled
     from penstock.features.store import apply, prepared_store
 
+    sparks.required()
     made = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYSPARK_PYTHON", sys.executable)
+    with sparks.small_spark(tmp_path_factory.mktemp("conf")):
         for engine in ("duckdb", "spark"):
             root = tmp_path_factory.mktemp(engine)
             write_rows(root)
@@ -130,11 +119,6 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pro
         yield made
         sys.path.remove(str(made["spark"].root))
         sys.modules.pop("features", None)
-        from pyspark.sql import SparkSession
-
-        active = SparkSession.getActiveSession()
-        if active is not None:
-            active.stop()
 
 
 def store_of(project: Project) -> Any:

@@ -1,4 +1,4 @@
-"""Empty databases for tests, and those of earlier revisions."""
+"""Empty databases for tests, copies of others, and those of earlier revisions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ NOTHING_SKIPPED = "PENSTOCK_TEST_NOTHING_SKIPPED"
 
 
 @contextlib.contextmanager
-def empty_postgres(**query: str) -> Iterator[str]:
-    """The address of an empty database; the test is skipped where there is no server for it."""
+def empty_postgres(template: str = "template1", **query: str) -> Iterator[str]:
+    """The address of an empty database, or of a copy of one that nobody is connected to; the test
+    is skipped where there is no server for it.
+    """
     server = os.environ.get(POSTGRES, "")
     if not server:
         reason = f"{POSTGRES} is not set: the SQLAlchemy URL of a PostgreSQL server"
@@ -29,7 +31,7 @@ def empty_postgres(**query: str) -> Iterator[str]:
     name = f"penstock_{secrets.token_hex(6)}"
     admin = create_engine(server, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     address = make_url(server).set(database=name).update_query_dict(query)
     yield address.render_as_string(hide_password=False)
     with admin.connect() as connection:
