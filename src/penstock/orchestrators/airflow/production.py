@@ -37,7 +37,8 @@ def add_production_dag(outline: Outline, where: Mapping[str, str]) -> DAG:
         on_failure_callback=PenstockNotifier(
             title=f"[{outline.name}] {name} failed",
             body="Run: {{ run_id }}\nNext: penstock rollout list",
-            **where,
+            project=where["project"],
+            environment=where["environment"],
         ),
         **shared_by(outline),
     ) as dag:
