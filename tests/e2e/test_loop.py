@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from gateways import ask, load, until
+from gateways import load, until
 
 from .conftest import User, new_user
 

@@ -8,7 +8,7 @@ happened. Of the others, what did not succeed is said when a run is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -87,15 +87,9 @@ class Recording:
     @classmethod
     def alone(cls, project: Project, database: Engine, run: RunIdentity, orchestrator: str) -> Self:
         """The same for the holder of the run lock: what still runs by the rows was killed."""
-        ended = datetime.now(UTC)
-        with Ledger(database).page() as page:
-            runs = Runs(page.connection)
-            killed = [row for id_ in runs.interrupt_abandoned(ended) if (row := runs.get(id_))]
-            for row in killed:
-                _close(Story.of(page, _about(row)), row, ended)
+        killed = _interrupted(database)
         begun = cls.begin(project, database, run, orchestrator)
-        for happening in _of_killed(killed, ended):
-            begun._tell(happening)
+        begun._tell_of_killed(killed)
         return begun
 
     @classmethod
@@ -209,6 +203,14 @@ class Recording:
         if state != "START":
             self._tell(told)
 
+    def _tell_of_killed(self, killed: Sequence[RunRow]) -> None:
+        """The ends of runs, and of their steps, that could not tell of them."""
+        for row in killed:
+            ended = row.finished_at or datetime.now(UTC)
+            for step in _killed(row):
+                self._tell(Happening("FAIL", ended, _about(row), step.step, step.attempts))
+            self._tell(Happening("ABORT", ended, _about(row)))
+
     def _tell(self, happening: Happening) -> None:
         if self.sender is not None:
             self.sender.send(happening)
@@ -229,24 +231,45 @@ def _sources(project: Project, prepared: Prepared | None) -> dict[str, str]:
     }
 
 
-def _close(story: Story, row: RunRow, ended: datetime) -> None:
-    """The entries that a killed run could not write."""
-    for step in _killed(row, ended):
-        error = from_dict(step.error or {})
-        story.step(step.step, "failed", attempt=step.attempts, error=error)
-    story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
+def close(
+    project: Project, database: Engine, row: RunRow, status: str, error: PenstockError
+) -> list[str]:
+    """Ends a run whose own processes are gone, and the steps that ran. Says what `leave` does."""
+    recording = Recording.resumed(project, database, row)
+    for step in row.steps:
+        if step.status == "running":
+            turn = Turn(step.step, step.started_at, step.attempts)
+            recording.ended(turn, "failed", error=error)
+    recording.finish(status, error)
+    return recording.leave()
 
 
-def _of_killed(killed: Sequence[RunRow], ended: datetime) -> Iterator[Happening]:
-    """The ends of runs, and of their steps, that could not tell of them."""
-    for row in killed:
-        for step in _killed(row, ended):
-            yield Happening("FAIL", ended, _about(row), step.step, step.attempts)
-        yield Happening("ABORT", ended, _about(row))
+def close_killed(project: Project, database: Engine) -> None:
+    """For the holder of the run lock: of runs that still run by the rows, that they were killed."""
+    for row in _interrupted(database):
+        recording = Recording.resumed(project, database, row)
+        recording._tell_of_killed([row])
+        recording.leave()
 
 
-def _killed(row: RunRow, ended: datetime) -> list[StepRow]:
+def _interrupted(database: Engine) -> list[RunRow]:
+    """Rows and entries of what was killed here, written now."""
+    ended = datetime.now(UTC)
+    with Ledger(database).page() as page:
+        runs = Runs(page.connection)
+        killed = [row for id_ in runs.interrupt_abandoned(ended) if (row := runs.get(id_))]
+        for row in killed:
+            story = Story.of(page, _about(row))
+            for step in _killed(row):
+                error = from_dict(step.error or {})
+                story.step(step.step, "failed", attempt=step.attempts, error=error)
+            story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
+    return killed
+
+
+def _killed(row: RunRow) -> list[StepRow]:
     """The steps that ran when their run was killed."""
+    ended = row.finished_at
     return [step for step in row.steps if step.status == "failed" and step.finished_at == ended]
 
 

@@ -15,6 +15,8 @@ from sqlalchemy.engine import Row
 
 from penstock.state.tables import runs, steps, upsert
 
+HERE = ("local", "dvc")  # orchestrators whose runs hold the run lock of the project
+
 
 @dataclass(frozen=True)
 class StepRow:
@@ -108,8 +110,7 @@ class Runs:
 
         Only for the holder of the project's run lock: no other local run can be alive then.
         """
-        here = runs.c.orchestrator.in_(("local", "dvc"))
-        abandoned = (runs.c.status == "running") & here
+        abandoned = (runs.c.status == "running") & runs.c.orchestrator.in_(HERE)
         error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
         with self._connection() as connection:
             ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]
