@@ -137,14 +137,14 @@ def settle(project: Project, engine: Engine) -> list[Order]:
 
 
 def _settled(project: Project, engine: Engine) -> list[Order]:
-    done = list[Order]()
+    done = set[int]()
     for order in read_book(engine).open:
         run = Runs(engine).get(order.run)
         if run is None or run.status == "running":
             continue
         if _end(project, engine, order, end_of(run)):
-            done.append(order)
-    return done
+            done.add(order.number)
+    return [one for one in read_book(engine).orders if one.number in done] if done else []
 
 
 def _start_again(project: Project, engine: Engine) -> list[str]:
