@@ -16,7 +16,8 @@ from gateways import load, until
 
 from .conftest import User, new_user
 
-pytestmark = pytest.mark.slow
+# The first test waits for a whole run, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # A sensor that is out of order at first: what `usage` says is noise, until it is repaired.
 EXTRACT = """
