@@ -141,7 +141,9 @@ def test_a_local_run_that_was_killed_does_not_go_on(project: Project, database: 
         assert settle(project, database) == []  # it lives: it holds the lock
     (ended,) = settle(project, database)
     assert ended.run == order.run
-    assert read_book(database).orders[0].outcome is Outcome.INTERRUPTED
+    assert ended.outcome is Outcome.INTERRUPTED
+    story = Ledger(database).entries(stream=f"run/{order.run}")
+    assert [entry.action for entry in story] == ["run.interrupted"]
 
 
 def test_what_a_killed_process_did_not_start_the_next_check_starts(

@@ -6,7 +6,6 @@ it lives; of one in Airflow or Prefect, they know what became.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,12 +14,10 @@ from sqlalchemy import Engine
 
 from penstock.errors import PenstockError, StepInterrupted
 from penstock.orchestrators import airflow_api, prefect_api
-from penstock.orchestrators.recording import close, close_killed
+from penstock.orchestrators.recording import close_killed
 from penstock.orchestrators.task import tell_of_failure
 from penstock.project import Project
 from penstock.state.runs import HERE, RunRow, Runs
-
-log = logging.getLogger(__name__)
 
 # As Airflow and Prefect call states that end a run.
 ENDED = frozenset({"success", "failed", "COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
@@ -64,14 +61,10 @@ def _asked(project: Project, engine: Engine, row: RunRow) -> str:
         return f"whether {row.id} goes on {name} cannot say: {error.message}"
     if seen.state and seen.state not in ENDED:
         return ""
-    now = Runs(engine).get(row.id)
-    if now is None or now.status != "running":  # it has told of itself meanwhile
-        return ""
-    error = _end(name, now, seen)
-    # Two who look at once tell the same; what they write down is written once.
-    for remark in close(project, engine, now, "interrupted", error):
-        log.warning("%s", remark)
-    tell_of_failure(project, now.id, next(_unfinished(now), "the run"), error)
+    latest = Runs(engine).get(row.id) or row
+    end = _end(name, latest, seen)
+    if close_killed(project, engine, row.id, end):  # else it has told of itself meanwhile
+        tell_of_failure(project, row.id, next(_unfinished(latest), "the run"), end)
     return ""
 
 

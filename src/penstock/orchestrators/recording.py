@@ -24,7 +24,7 @@ from penstock.orchestrators.story import Story
 from penstock.pipeline.execution import GateRefused, Prepared, RunIdentity
 from penstock.project import Project
 from penstock.records import Record, to_json
-from penstock.state.runs import RunRow, Runs, StepRow
+from penstock.state.runs import KILLED, RunRow, Runs, StepRow
 
 ENDS: dict[str, State] = {"succeeded": "COMPLETE", "failed": "FAIL", "interrupted": "ABORT"}
 
@@ -231,38 +231,35 @@ def _sources(project: Project, prepared: Prepared | None) -> dict[str, str]:
     }
 
 
-def close(
-    project: Project, database: Engine, row: RunRow, status: str, error: PenstockError
-) -> list[str]:
-    """Ends a run whose own processes are gone, and the steps that ran. Says what `leave` does."""
-    recording = Recording.resumed(project, database, row)
-    for step in row.steps:
-        if step.status == "running":
-            turn = Turn(step.step, step.started_at, step.attempts)
-            recording.ended(turn, "failed", error=error)
-    recording.finish(status, error)
-    return recording.leave()
+def close_killed(
+    project: Project, database: Engine, run_id: str = "", error: PenstockError | None = None
+) -> list[RunRow]:
+    """Writes of a run that does not go on that it was interrupted; returns it, if that is news.
 
-
-def close_killed(project: Project, database: Engine) -> None:
-    """For the holder of the run lock: of runs that still run by the rows, that they were killed."""
-    for row in _interrupted(database):
+    Without an id, of all local ones: for the holder of the run lock.
+    """
+    killed = _interrupted(database, run_id, error)
+    for row in killed:
         recording = Recording.resumed(project, database, row)
         recording._tell_of_killed([row])
         recording.leave()
+    return killed
 
 
-def _interrupted(database: Engine) -> list[RunRow]:
-    """Rows and entries of what was killed here, written now."""
-    ended = datetime.now(UTC)
+def _interrupted(
+    database: Engine, run_id: str = "", error: PenstockError | None = None
+) -> list[RunRow]:
+    """Rows and entries of what was killed, written now: of two who do so, one does."""
+    ended, why = datetime.now(UTC), error.as_dict() if error else KILLED
     with Ledger(database).page() as page:
         runs = Runs(page.connection)
-        killed = [row for id_ in runs.interrupt_abandoned(ended) if (row := runs.get(id_))]
+        ids = runs.interrupt_abandoned(ended, run_id, why)
+        killed = [row for one in ids if (row := runs.get(one))]
         for row in killed:
             story = Story.of(page, _about(row))
             for step in _killed(row):
-                error = from_dict(step.error or {})
-                story.step(step.step, "failed", attempt=step.attempts, error=error)
+                told = from_dict(step.error or {})
+                story.step(step.step, "failed", attempt=step.attempts, error=told)
             story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
     return killed
 

@@ -28,7 +28,7 @@ from penstock.errors import (
 from penstock.monitoring.trigger_book import read_book
 from penstock.notifications.delivery import failure_message, no_better_message
 from penstock.notifications.outbox import tell
-from penstock.orchestrators.recording import Recording, Turn, close
+from penstock.orchestrators.recording import Recording, Turn
 from penstock.orchestrators.tasks import Task as Task
 from penstock.pipeline.execution import RunIdentity, found_or_made, prepare
 from penstock.pipeline.plan import Plan, plan_of
@@ -87,9 +87,12 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     tell_of_failure(project, run_id, step, error)
     if run is None:
         return
+    recording = Recording.resumed(project, database, run)
     with acting_if_known(project):
-        remarks = close(project, database, run, "failed", error)
-    for remark in remarks:
+        for row in unfinished:
+            recording.ended(Turn(row.step, row.started_at, row.attempts), "failed", error=error)
+        recording.finish("failed", error)
+    for remark in recording.leave():
         _say(remark)
 
 
