@@ -42,6 +42,24 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:  # no space, no permission
         return _explain(ResourceError(str(error)), as_json=options.json)
+    except Exception as error:
+        if (away := _database_away(error)) is None:
+            raise
+        return _explain(away, as_json=options.json)
+
+
+def _database_away(error: Exception) -> ResourceError | None:
+    """What is said where a database goes away amid a command; None of any other error."""
+    loaded = sys.modules.get("sqlalchemy.exc")  # by whoever raised it: few commands need it
+    if loaded is None or not isinstance(error, loaded.OperationalError | loaded.InterfaceError):
+        return None
+    said = str(error.orig).strip().splitlines()[0]
+    away = ResourceError(
+        f"the database went away amid this: {said}",
+        hint="what was written stands, and nothing is half-written: the same command goes on",
+    )
+    away.__cause__ = error
+    return away
 
 
 def _acting(options: argparse.Namespace) -> AbstractContextManager[object]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from penstock.cli.models import tell_strays
 from penstock.cli.opening import project_of
 from penstock.cli.output import MARKS, moment, print_json
-from penstock.errors import ResourceError
+from penstock.errors import NoBetter, ResourceError
 from penstock.project import PRODUCTION, STAGING, Project
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from penstock.registry.aliases import Stray
+    from penstock.state.runs import RunRow
 
 
 def status(options: argparse.Namespace) -> int:
@@ -82,7 +83,7 @@ def _collect(project: Project) -> dict[str, Any]:
         "alerts": _alerts(project, database, now),
         "services": plain(Office(project).standing()),
         "broken_glass": sorted({one.model for one in book.open_glasses()}),
-        "next": _next(latest[0].status if latest else None, model, champion, agreed, going_on),
+        "next": _next(_came_to(latest[0]) if latest else None, model, champion, agreed, going_on),
     }
 
 
@@ -107,6 +108,12 @@ def _alerts(project: Project, database: Engine, now: datetime) -> list[str]:
         for one in memory.read(database).values()
         if one.status == "firing" and one.last.metric != "monitoring.silent"
     )
+
+
+def _came_to(run: RunRow) -> str:
+    """Its status; a run that found the champion to be as good did all that it should."""
+    stays = run.error is not None and run.error["error"] == NoBetter.__name__
+    return "succeeded" if stays else run.status
 
 
 def _next(last: str | None, model: str, champion: str, agreed: bool, going_on: list[str]) -> str:

@@ -96,14 +96,14 @@ def check(options: argparse.Namespace) -> int:
     reports = reports_of(options.report)
     checked = triggering.check(project, open_database(project), reports)
     _told(options, checked)
-    for trouble in checked.troubles:
-        print(f"! {trouble}", file=sys.stderr)
     return 1 if checked.troubles else 0
 
 
 def _told(options: argparse.Namespace, checked: Checked) -> int:
     """What was decided. 1 where what was asked for did not start."""
     decision, order = checked.decision, checked.order
+    for trouble in checked.troubles:
+        print(f"! {trouble}", file=sys.stderr)
     if options.json:
         print_json(
             {

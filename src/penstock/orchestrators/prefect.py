@@ -34,7 +34,8 @@ def build_flow(file: str, environment: str | None = None) -> Flow[..., Any]:
     """The flow of the project that `file` lies in: pass `__file__` of a module in its `flows/`.
 
     `environment` chooses the settings; without it PENSTOCK_ENVIRONMENT does, else production.
-    The flow takes `as_of`, the moment that the run is about; else that is when it was scheduled.
+    The flow takes `as_of`, the moment that the run is about, else that is when it was scheduled;
+    `reason`, why it was started; and `run_id`, what a trigger called it, else Prefect's own id.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from prefect import flow
@@ -55,8 +56,8 @@ def build_flow(file: str, environment: str | None = None) -> Flow[..., Any]:
         on_crashed=[close],
         on_cancellation=[close],
     )
-    def pipeline(as_of: datetime | None = None) -> list[Any]:
-        return _run(plan, tasks, as_of)
+    def pipeline(as_of: datetime | None = None, reason: str = "", run_id: str = "") -> list[Any]:
+        return _run(plan, tasks, as_of, reason, run_id)
 
     return pipeline
 
@@ -93,24 +94,37 @@ def _task(project: Project, step: Step) -> Task[..., Any]:
         persist_result=False,
     )
 
-    def carry_out(run_id: str, as_of: datetime, records: dict[str, Any]) -> dict[str, Any]:
-        return _step(project, step.name, run_id, as_of, records)
+    def carry_out(run: dict[str, Any], records: dict[str, Any]) -> dict[str, Any]:
+        return _step(project, step.name, run, records)
 
     return made(carry_out)
 
 
-def _run(plan: Plan, tasks: dict[str, Task[..., Any]], as_of: datetime | None) -> list[Any]:
+def _run(
+    plan: Plan,
+    tasks: dict[str, Task[..., Any]],
+    as_of: datetime | None,
+    reason: str,
+    run_id: str,
+) -> list[Any]:
     """Submits every step; one starts when all that it stands behind have succeeded."""
+    from prefect.context import FlowRunContext
     from prefect.runtime import flow_run
 
     # Prefect's own kind of time is none that pandas can compare.
     moment = datetime.fromtimestamp((as_of or flow_run.get_scheduled_start_time()).timestamp(), UTC)
-    run_id = flow_run.get_id() or flow_run.get_name()
+    context = FlowRunContext.get()
+    scheduled = bool(context and context.flow_run and context.flow_run.auto_scheduled)
+    run = {
+        "run_id": run_id or flow_run.get_id() or flow_run.get_name(),
+        "as_of": moment,
+        "trigger": "schedule" if scheduled else "manual",
+        "reason": reason,
+    }
     futures: dict[str, Any] = {}
     for step in plan.steps:
         futures[step.name] = tasks[step.name].submit(
-            run_id,
-            moment,
+            run,
             {name: futures[name] for name in plan.needs(step)},
             wait_for=[futures[name] for name in step.after],
         )
@@ -118,7 +132,7 @@ def _run(plan: Plan, tasks: dict[str, Task[..., Any]], as_of: datetime | None) -
 
 
 def _step(
-    project: Project, step: str, run_id: str, as_of: datetime, records: dict[str, Any]
+    project: Project, step: str, run: dict[str, Any], records: dict[str, Any]
 ) -> dict[str, Any]:
     """What a task does: the step, in a process that can be ended, and an artifact of it."""
     from prefect.runtime import task_run
@@ -126,11 +140,10 @@ def _step(
     limits, attempt = project.settings.pipeline, task_run.get_run_count()
     task = StepTask(
         step=step,
-        run_id=run_id,
-        as_of=as_of,
         attempt=attempt,
         last_attempt=attempt > limits.retries,
         orchestrator=ORCHESTRATOR,
+        **run,
     )
     try:
         return run_task_in(
@@ -142,7 +155,7 @@ def _step(
             limits.timeouts.get(family_of(step), limits.timeout),
         )
     finally:
-        _keep(project, run_id, step)
+        _keep(project, task.run_id, step)
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:
@@ -165,4 +178,5 @@ def _close(project: Project, _flow: Any, run: Any, state: Any) -> None:
     """Called by Prefect when a run has failed, crashed, or was cancelled."""
     from penstock.orchestrators.task import close_run
 
-    close_run(project, str(run.id), "a step", state.message or state.name)
+    name = run.parameters.get("run_id") or str(run.id)
+    close_run(project, name, "a step", state.message or state.name)

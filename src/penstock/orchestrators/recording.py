@@ -8,7 +8,7 @@ happened. Of the others, what did not succeed is said when a run is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -24,7 +24,7 @@ from penstock.orchestrators.story import Story
 from penstock.pipeline.execution import GateRefused, Prepared, RunIdentity
 from penstock.project import Project
 from penstock.records import Record, to_json
-from penstock.state.runs import RunRow, Runs, StepRow
+from penstock.state.runs import KILLED, RunRow, Runs, StepRow
 
 ENDS: dict[str, State] = {"succeeded": "COMPLETE", "failed": "FAIL", "interrupted": "ABORT"}
 
@@ -83,15 +83,9 @@ class Recording:
     @classmethod
     def alone(cls, project: Project, database: Engine, run: RunIdentity, orchestrator: str) -> Self:
         """The same for the holder of the run lock: what still runs by the rows was killed."""
-        ended = datetime.now(UTC)
-        with Ledger(database).page() as page:
-            runs = Runs(page.connection)
-            killed = [row for id_ in runs.interrupt_abandoned(ended) if (row := runs.get(id_))]
-            for row in killed:
-                _close(Story.of(page, _about(row)), row, ended)
+        killed = _interrupted(database)
         begun = cls.begin(project, database, run, orchestrator)
-        for happening in _of_killed(killed, ended):
-            begun._tell(happening)
+        begun._tell_of_killed(killed)
         return begun
 
     @classmethod
@@ -205,6 +199,14 @@ class Recording:
         if state != "START":
             self._tell(told)
 
+    def _tell_of_killed(self, killed: Sequence[RunRow]) -> None:
+        """The ends of runs, and of their steps, that could not tell of them."""
+        for row in killed:
+            ended = row.finished_at or datetime.now(UTC)
+            for step in _killed(row):
+                self._tell(Happening("FAIL", ended, _about(row), step.step, step.attempts))
+            self._tell(Happening("ABORT", ended, _about(row)))
+
     def _tell(self, happening: Happening) -> None:
         if self.sender is not None:
             self.sender.send(happening)
@@ -225,24 +227,42 @@ def _sources(project: Project, prepared: Prepared | None) -> dict[str, str]:
     }
 
 
-def _close(story: Story, row: RunRow, ended: datetime) -> None:
-    """The entries that a killed run could not write."""
-    for step in _killed(row, ended):
-        error = from_dict(step.error or {})
-        story.step(step.step, "failed", attempt=step.attempts, error=error)
-    story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
+def close_killed(
+    project: Project, database: Engine, run_id: str = "", error: PenstockError | None = None
+) -> list[RunRow]:
+    """Writes of a run that does not go on that it was interrupted; returns it, if that is news.
 
-
-def _of_killed(killed: Sequence[RunRow], ended: datetime) -> Iterator[Happening]:
-    """The ends of runs, and of their steps, that could not tell of them."""
+    Without an id, of all local ones: for the holder of the run lock.
+    """
+    killed = _interrupted(database, run_id, error)
     for row in killed:
-        for step in _killed(row, ended):
-            yield Happening("FAIL", ended, _about(row), step.step, step.attempts)
-        yield Happening("ABORT", ended, _about(row))
+        recording = Recording.resumed(project, database, row)
+        recording._tell_of_killed([row])
+        recording.leave()
+    return killed
 
 
-def _killed(row: RunRow, ended: datetime) -> list[StepRow]:
+def _interrupted(
+    database: Engine, run_id: str = "", error: PenstockError | None = None
+) -> list[RunRow]:
+    """Rows and entries of what was killed, written now: of two who do so, one does."""
+    ended, why = datetime.now(UTC), error.as_dict() if error else KILLED
+    with Ledger(database).page() as page:
+        runs = Runs(page.connection)
+        ids = runs.interrupt_abandoned(ended, run_id, why)
+        killed = [row for one in ids if (row := runs.get(one))]
+        for row in killed:
+            story = Story.of(page, _about(row))
+            for step in _killed(row):
+                told = from_dict(step.error or {})
+                story.step(step.step, "failed", attempt=step.attempts, error=told)
+            story.end("interrupted", [step.step for step in row.steps if step.status == "cached"])
+    return killed
+
+
+def _killed(row: RunRow) -> list[StepRow]:
     """The steps that ran when their run was killed."""
+    ended = row.finished_at
     return [step for step in row.steps if step.status == "failed" and step.finished_at == ended]
 
 

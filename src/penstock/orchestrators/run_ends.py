@@ -1,19 +1,14 @@
-"""What became of a run that something started; whether a run goes on."""
+"""What became of a run that something started."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-
-from filelock import FileLock, Timeout
-from sqlalchemy import Engine
 
 from penstock.errors import KINDS, GateFailed, NoBetter, PenstockError
 from penstock.monitoring.triggers import Outcome
-from penstock.project import Project
 from penstock.records import ModelVersion, from_json
-from penstock.state.runs import RunRow, Runs, StepRow
+from penstock.state.runs import RunRow, StepRow
 
 
 @dataclass(frozen=True)
@@ -46,23 +41,6 @@ def outcome_of(error: type[PenstockError]) -> Outcome:
     if issubclass(error, NoBetter):
         return Outcome.NO_BETTER
     return Outcome.REFUSED if issubclass(error, GateFailed) else Outcome.FAILED
-
-
-def run_that_goes_on(project: Project, engine: Engine) -> str:
-    """The id of a run that goes on, whoever started it; empty: none does.
-
-    A local run that was killed is still `running` by its row, and its lock is free.
-    """
-    runs = Runs(engine)
-    if not any(run.orchestrator in ("local", "dvc") for run in runs.running()):
-        return next((run.id for run in runs.running()), "")
-    project.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(project.run_lock, timeout=0):
-            runs.interrupt_abandoned(datetime.now(UTC))
-    except Timeout:
-        pass
-    return next((run.id for run in runs.running()), "")
 
 
 def _record(step: StepRow | None) -> Any:

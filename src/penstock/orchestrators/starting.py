@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import datetime
 
-from penstock.errors import ResourceError, SettingsError
+from penstock.errors import ResourceError
 from penstock.monitoring.trigger_book import Order
 from penstock.orchestrators.airflow_api import run_id, start_run
 from penstock.processes.command_line import penstock
@@ -64,10 +64,10 @@ def _airflow(project: Project, order: Order) -> str:
 
 
 def _prefect(project: Project, order: Order) -> str:
-    raise SettingsError(
-        '[pipeline] orchestrator is "prefect", which triggers cannot start a run on',
-        hint='set it to "local" or "airflow"',
-    )
+    """A run of the flow that is served; it is told its id and reason."""
+    from penstock.orchestrators import prefect_api
+
+    return prefect_api.start_run(project, order.run, order.because).url
 
 
 STARTERS: dict[str, Starter] = {"local": _local, "airflow": _airflow, "prefect": _prefect}

@@ -28,12 +28,13 @@ from penstock.monitoring.trigger_book import (
     read_book,
     written,
 )
-from penstock.monitoring.triggers import Cause, Decision, Outcome, decide
+from penstock.monitoring.triggers import Cause, Decision, Hold, Outcome, decide
 from penstock.notifications.outbox import tell
 from penstock.orchestrators import starting
+from penstock.orchestrators.abandoned import close_abandoned
 from penstock.orchestrators.causes import causes_now
 from penstock.orchestrators.following import Followed, follow
-from penstock.orchestrators.run_ends import End, end_of, run_that_goes_on
+from penstock.orchestrators.run_ends import End, end_of
 from penstock.project import Project
 from penstock.setting_types import duration_text
 from penstock.state.runs import Runs
@@ -41,6 +42,7 @@ from penstock.state.runs import Runs
 FIRST_PATIENCE = timedelta(minutes=1)  # with whoever wrote an order down, and will start it
 PATIENCE = timedelta(minutes=10)  # between telling the orchestrator, and telling it again
 GIVEN_UP = timedelta(hours=1)  # after which an order that nothing came of has ended
+WAITS = frozenset({Hold.RUNNING, Hold.JOINED})  # for a run to end
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Checked:
     decision: Decision
     order: Order | None  # the run that was ordered
     ended: tuple[Order, ...]  # runs whose end was written down
-    troubles: tuple[str, ...] = ()  # of telling the orchestrator
+    troubles: tuple[str, ...] = ()  # of telling the orchestrator, and of asking it
     followed: tuple[Followed, ...] = ()  # what became of versions that were made
 
 
@@ -58,12 +60,14 @@ def check(project: Project, engine: Engine, reports: Sequence[Report] = ()) -> C
     """Settles what has ended, tells the orchestrator again where it must be, decides, and carries
     on what was made. `reports`: of the last look.
     """
-    ended = settle(project, engine)
+    unknown, ended = close_abandoned(project, engine), _settled(project, engine)
     troubles = _start_again(project, engine)
     causes = list(causes_now(project, engine, read_book(engine), reports))
     decision, order = decided(project, engine, causes)
     if order is not None:
         troubles += _tell(project, engine, order)
+    if decision.hold in WAITS:
+        troubles += unknown
     followed = tuple(follow(project, engine))
     return Checked(decision, order, tuple(ended), tuple(troubles), followed)
 
@@ -73,12 +77,13 @@ def fire(project: Project, engine: Engine, cause: Cause) -> Checked:
 
     Raises `ResourceError` where the orchestrator cannot be reached; a later check tries again.
     """
-    ended = settle(project, engine)
+    unknown, ended = close_abandoned(project, engine), _settled(project, engine)
     waiting = read_book(engine).requests
     decision, order = decided(project, engine, [cause, *waiting])
     if order is not None:
         start(project, engine, order)
-    return Checked(decision, order, tuple(ended))
+    troubles = unknown if decision.hold in WAITS else []
+    return Checked(decision, order, tuple(ended), tuple(troubles))
 
 
 def decided(
@@ -86,7 +91,8 @@ def decided(
 ) -> tuple[Decision, Order | None]:
     """The decision, which is written down, and the run that it orders."""
     settings, now = project.settings, datetime.now(UTC)
-    run, running = starting.new_run(project, now), run_that_goes_on(project, engine)
+    run = starting.new_run(project, now)
+    running = next((one.id for one in Runs(engine).running()), "")
     with Ledger(engine).page() as page:
         book = book_of(page.entries(ACTIONS))
         # A run that was ordered a moment ago has no row yet.
@@ -126,15 +132,19 @@ def start(project: Project, engine: Engine, order: Order) -> str:
 
 def settle(project: Project, engine: Engine) -> list[Order]:
     """Writes down what became of the runs that have ended since; returns their orders."""
-    done = list[Order]()
-    run_that_goes_on(project, engine)  # one that was killed is marked as interrupted
+    close_abandoned(project, engine)
+    return _settled(project, engine)
+
+
+def _settled(project: Project, engine: Engine) -> list[Order]:
+    done = set[int]()
     for order in read_book(engine).open:
         run = Runs(engine).get(order.run)
         if run is None or run.status == "running":
             continue
         if _end(project, engine, order, end_of(run)):
-            done.append(order)
-    return done
+            done.add(order.number)
+    return [one for one in read_book(engine).orders if one.number in done] if done else []
 
 
 def _start_again(project: Project, engine: Engine) -> list[str]:

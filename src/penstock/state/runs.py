@@ -15,6 +15,9 @@ from sqlalchemy.engine import Row
 
 from penstock.state.tables import runs, steps, upsert
 
+HERE = ("local", "dvc")  # orchestrators whose runs hold the run lock of the project
+KILLED = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
+
 
 @dataclass(frozen=True)
 class StepRow:
@@ -103,14 +106,15 @@ class Runs:
                 .values(status=status, finished_at=now, error=error)
             )
 
-    def interrupt_abandoned(self, now: datetime) -> list[str]:
-        """Marks local runs that are still `running` as interrupted.
+    def interrupt_abandoned(
+        self, now: datetime, run_id: str = "", error: dict[str, Any] = KILLED
+    ) -> list[str]:
+        """Marks runs that are still `running` as interrupted: one, or all local ones.
 
-        Only for the holder of the project's run lock: no other local run can be alive then.
+        All only for the holder of the project's run lock: no other local run can be alive then.
         """
-        here = runs.c.orchestrator.in_(("local", "dvc"))
-        abandoned = (runs.c.status == "running") & here
-        error = {"error": "StepInterrupted", "message": "the run was killed", "hint": ""}
+        which = runs.c.id == run_id if run_id else runs.c.orchestrator.in_(HERE)
+        abandoned = (runs.c.status == "running") & which
         with self._connection() as connection:
             ids = [row.id for row in connection.execute(select(runs.c.id).where(abandoned))]
             ended = {"finished_at": now, "error": error}

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflows import ONCE, PATIENCE, Airflow, edited, effects, local_executor, refused_run
+from airflows import (
+    ONCE,
+    PATIENCE,
+    PIPELINE,
+    Airflow,
+    edited,
+    effects,
+    local_executor,
+    refused_run,
+)
 from environments import other_python
 from gateways import until
 from local_airflow import BIN
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
+from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
 from penstock.orchestrators.task import Task, run_task
 from penstock.project import Project
@@ -32,6 +43,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
 REASON = "drift: minutes_30d moved by 0.31 (PSI) in 3 of 3 windows"
 KEY = "drift/2026-01-05"
+DRIFT = Report(
+    *("features", "churn@1", "production", AS_OF, None, AS_OF, "prediction log", 12_000),
+    (Measure("drift", "minutes_30d", Verdict.FOUND, "PSI 0.31", 0.31, before=0.02),),
+)
 # The first time, training goes on until its process is killed.
 UNTIL_KILLED = """    import os
     import signal
@@ -233,3 +248,42 @@ def test_a_dag_that_airflow_does_not_have_or_run_is_an_error(
     assert paused is not None
     assert "the DAG churn is paused in Airflow" in paused.message
     assert find_run(airflow.opened(), "penstock__x") is None
+
+
+def test_drift_starts_a_run_whose_reason_is_everywhere_and_which_holds_nothing_when_it_is_ended(
+    airflow: Airflow, refused: str, tmp_path: Path
+) -> None:
+    by_airflow = replace(airflow, variables={**airflow.variables, **starts_runs(airflow)})
+    look = tmp_path / "report.json"
+    look.write_text(json.dumps(asdict(DRIFT), default=str))
+    fired = by_airflow.penstock("triggers", "check", "--report", str(look))
+    run, because = fired["run"], "churn@1: drift of minutes_30d: PSI 0.31"
+    told = airflow.ask(f"dags/churn/dagRuns/{run}")
+    assert told["note"] == because
+    assert told["conf"] == {"reason": because, "cause": "drift", "entry": 1}
+    again = by_airflow.penstock("triggers", "check", "--report", str(look))
+    assert again["run"] is None
+
+    runs = Runs(open_database(airflow.opened()))
+    until(lambda: runs.get(run), PATIENCE, pause=0.2)
+    row = runs.get(run)
+    assert row
+    assert (row.trigger, row.reason) == ("drift", because)
+    airflow.change(f"dags/churn/dagRuns/{run}", {"state": "failed"})
+    ended = list[Any]()
+    until(
+        lambda: ended.extend(by_airflow.penstock("triggers", "check")["ended"]) or ended, PATIENCE
+    )
+    assert ended[0]["run"] == run
+    assert ended[0]["outcome"] in {"failed", "interrupted"}  # as its task could say so, or not
+
+
+def starts_runs(airflow: Airflow) -> dict[str, str]:
+    """Settings of whoever checks triggers."""
+    return {
+        f"{PIPELINE}_URL": airflow.url,
+        f"{PIPELINE}_PASSWORD": airflow.password,
+        "PENSTOCK_PIPELINE_ORCHESTRATOR": "airflow",
+        "PENSTOCK_ENVIRONMENT": "production",
+        "PENSTOCK_TRIGGERS_ON": "drift",
+    }

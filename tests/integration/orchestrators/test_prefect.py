@@ -10,12 +10,18 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from uuid import UUID
 
 import pytest
 from mailboxes import closed_port
+
+from penstock.project import open_project
+from penstock.state.database import open_database
+from penstock.state.runs import Runs
 
 pytestmark = pytest.mark.slow
 
@@ -75,11 +81,14 @@ class Prefect:
     def run(self) -> dict[str, Any]:
         """A run of the deployment, from its start to its end."""
         begun = self.ask(f"/deployments/{self.deployment['id']}/create_flow_run", {})
+        return self.ended(begun["id"])
+
+    def ended(self, run: str) -> dict[str, Any]:
         while True:
             time.sleep(0.5)
-            run = self.ask(f"/flow_runs/{begun['id']}")
-            if run["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
-                return dict(run)
+            found = self.ask(f"/flow_runs/{run}")
+            if found["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return dict(found)
 
     @property
     def deployment(self) -> dict[str, Any]:
@@ -108,6 +117,8 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(foreign)},
         "DO_NOT_TRACK": "1",
+        "PENSTOCK_ENVIRONMENT": "production",
+        "PENSTOCK_PIPELINE_ORCHESTRATOR": "prefect",
         "PENSTOCK_PIPELINE_RETRIES": "1",
         "PENSTOCK_PIPELINE_RETRY_DELAY": "1s",
         "PREFECT_HOME": str(home / "prefect"),
@@ -190,6 +201,52 @@ def test_a_step_that_may_pass_is_tried_again_and_what_it_came_to_is_shown(
     shown = prefect.artifacts()
     assert "| auc_roc" in shown["shop-evaluate-model"]
     assert "shop@1" in shown["shop-register-model"]
+
+
+def test_a_trigger_starts_one_run_which_carries_the_reason(prefect: Prefect) -> None:
+    fired = prefect.penstock("triggers", "fire", "--reason", "prices changed")
+    name = fired["run"]
+    by_name = {"flow_runs": {"name": {"any_": [name]}}}
+    (begun,) = prefect.ask("/flow_runs/filter", by_name)
+    assert begun["parameters"] == {"run_id": name, "reason": "prices changed"}
+    again = prefect.penstock("triggers", "fire", "--reason", "once more")
+    assert (again["run"], again["hold"]) == (None, "joined")
+
+    assert prefect.ended(begun["id"])["state"]["type"] == "COMPLETED"
+    shown = prefect.penstock("runs", "show", name)
+    assert (shown["orchestrator"], shown["status"]) == ("prefect", "succeeded")
+    assert (shown["trigger"], shown["reason"]) == ("manual", "prices changed")
+    (ended,) = prefect.penstock("triggers", "check")["ended"]
+    assert (ended["run"], ended["outcome"]) == (name, "nothing new")
+    assert len(prefect.ask("/flow_runs/filter", by_name)) == 1
+
+
+def test_a_run_that_left_no_word_is_asked_after(prefect: Prefect) -> None:
+    project = open_project(prefect.project, "production")
+    engine, now = open_database(project), datetime.now(UTC)
+    (over,) = prefect.ask("/flow_runs/filter", {"limit": 1, "sort": "END_TIME_DESC"})
+    common = {"pipeline": "shop", "environment": "production", "orchestrator": "prefect"}
+    for run in (over["id"], str(UUID(int=7))):
+        Runs(engine).start(run, as_of=now, now=now, **common)
+    prefect.penstock("triggers", "check")
+    said = [Runs(engine).get(run) for run in (over["id"], str(UUID(int=7)))]
+    engine.dispose()
+    words = [(one.status, (one.error or {})["message"]) for one in said if one]
+    assert [status for status, _ in words] == ["interrupted"] * 2
+    assert "Prefect says that it is over (COMPLETED)" in words[0][1]
+    assert "Prefect knows no such run" in words[1][1]
+
+
+def test_a_server_that_is_away_is_said_and_tried_again(
+    prefect: Prefect,
+) -> None:
+    environment = {**prefect.environment, "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    environment["PREFECT_API_URL"] = f"http://127.0.0.1:{closed_port()}/api"
+    command = [BIN / "penstock", "triggers", "fire", "--reason", "x", "--project", prefect.project]
+    done = subprocess.run(command, env=environment, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_gate_that_says_no_fails_its_task_without_a_retry(prefect: Prefect) -> None:

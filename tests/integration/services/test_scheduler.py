@@ -34,6 +34,7 @@ name = "shop"
 
 [pipeline]
 schedule = "{schedule}"
+timezone = "{zone}"
 catchup = {catchup}
 """
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -108,8 +109,10 @@ class World:
         return SlotMemory(open_database(self.project), "shop", "dev")
 
 
-def opened(folder: Path, *, catchup: bool = False, schedule: str = "0 * * * *") -> World:
-    written = SETTINGS.format(catchup=str(catchup).lower(), schedule=schedule)
+def opened(
+    folder: Path, *, catchup: bool = False, schedule: str = "0 * * * *", zone: str = "UTC"
+) -> World:
+    written = SETTINGS.format(catchup=str(catchup).lower(), schedule=schedule, zone=zone)
     (folder / "penstock.toml").write_text(written)
     return World(open_project(folder, "dev"))
 
@@ -147,6 +150,27 @@ def test_a_run_a_slot_as_of_the_slot_and_with_the_reason(world: World) -> None:
         "begun",
         *("claimed", "ended") * 2,
     ]
+
+
+@pytest.mark.parametrize(
+    ("eve", "slots"),
+    [
+        ("2026-03-28T12", ["2026-03-29T01:00", "2026-03-30T00:30"]),  # no 02:30: at 03:00 summer
+        ("2026-10-24T12", ["2026-10-25T00:30", "2026-10-26T01:30"]),  # 02:30 twice: the first time
+    ],
+)
+def test_a_night_whose_clocks_are_changed_has_one_run(
+    tmp_path: Path, eve: str, slots: list[str]
+) -> None:
+    world = opened(tmp_path, schedule="30 2 * * *", zone="Europe/Berlin")
+    world.now = datetime.fromisoformat(eve).replace(tzinfo=UTC)
+    one = world.scheduler()
+    for _ in range(96):
+        world.work(one)
+        world.now += HOUR / 2
+    assert [slot.isoformat()[:16] for slot in world.said("ended")] == slots
+    told = [f"schedule 30 2 * * * Europe/Berlin: {slot.replace('T', ' ')} UTC" for slot in slots]
+    assert [reason.partition(",")[0] for reason in world.reasons] == told
 
 
 def test_runs_never_overlap_and_the_latest_stands_for_those_missed_meanwhile(world: World) -> None:
