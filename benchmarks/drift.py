@@ -48,9 +48,9 @@ SEED = 20261129
 ALPHA = 0.05
 # Size of both samples → how often they are drawn; how many of these the others judge, who sort
 # them anew; and how many columns of each distribution Evidently itself is given.
-REPEATS = {50: 2000, 200: 2000, 1000: 2000, 10_000: 1000, 100_000: 500, 1_000_000: 100}
-JUDGED = {100_000: 100, 1_000_000: 10}
-COLUMNS = {50: 200, 200: 200, 1000: 200, 10_000: 200, 100_000: 20, 1_000_000: 4}
+REPEATS = {50: 1000, 200: 1000, 1000: 1000, 10_000: 400, 100_000: 200, 1_000_000: 50}
+JUDGED = {10_000: 200, 100_000: 40, 1_000_000: 4}
+COLUMNS = {50: 200, 200: 200, 1000: 200, 10_000: 100, 100_000: 10, 1_000_000: 2}
 SETTINGS = MonitoringSettings(alpha=ALPHA, min_rows=20)
 
 
@@ -178,8 +178,8 @@ def upper(repeats: int) -> float:
 
 LARGEST = int(os.environ.get("BENCH_DRIFT_LARGEST", "1000000"))
 PARTS: dict[str, list[tuple[Callable[..., list[Row]], tuple[object, ...]]]] = {
-    "power": [(power, (name, size)) for name in changes() for size in (200, 1000)],
     "same": [(false_alarms, (name, size)) for size in REPEATS for name in SAME if size <= LARGEST],
+    "power": [(power, (name, size)) for name in changes() for size in (200, 1000)],
     "evidently": [(by_evidently_itself, (size,)) for size in COLUMNS if size <= LARGEST],
 }
 
