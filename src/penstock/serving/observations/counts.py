@@ -17,7 +17,7 @@ import numpy
 
 from penstock.serving.observations.pairs import PairCounts
 from penstock.serving.prediction_log.rows import ALONE, Row
-from penstock.stats.histograms import bin_of
+from penstock.stats.histograms import bins_of
 from penstock.stats.score_bins import score_bins
 
 NEVER = 1 << 62  # µs
@@ -94,15 +94,15 @@ def counted(
 
     `slow_us` gives for each epoch how long an answer may take, in µs.
     """
-    arms: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        arms.setdefault((row.release, row.arm, row.epoch), []).append(row)
+    rows = list(rows)
+    keys = [(row.release, row.arm, row.epoch) for row in rows]
     found = {}
-    for (release, arm, epoch), of_arm in arms.items():
+    for key in map(ArmKey._make, dict.fromkeys(keys)):
+        of_arm = [row for row, its in zip(rows, keys, strict=True) if its == key]
         counts, answered = _counted(of_arm, slow_us)
-        if release in references and answered:
-            _count_features(counts, answered, references[release], names[release])
-        found[ArmKey(release, arm, epoch)] = counts
+        if key.release in references and answered:
+            _count_features(counts, answered, references[key.release], names[key.release])
+        found[key] = counts
     return found
 
 
@@ -110,7 +110,7 @@ def _counted(rows: list[Row], slow_us: Mapping[str, int]) -> tuple[Counts, list[
     """All but features of one arm's rows; and those rows that are answers."""
     answered = [row for row in rows if row.status < 400]
     failed = [row for row in rows if row.status >= 500]
-    slow = [row for row in answered if is_slow(row, slow_us)]
+    slow = [row for row in answered if is_slow(row, slow_us)] if slow_us else []
     counts = Counts(
         requests=len(rows),
         rows=sum([row.rows for row in rows]),
@@ -134,11 +134,7 @@ def _own(rows: list[Row]) -> int:
 
 
 def _histogram(values: list[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for value, count in Counter(values).items():
-        place = bin_of(value)
-        found[place] = found.get(place, 0) + count
-    return found
+    return _tally(bins_of(numpy.array(values, dtype=float)))
 
 
 def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
@@ -148,18 +144,14 @@ def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
 
 def _count_predictions(counts: Counts, rows: list[Row]) -> None:
     """The last of a row's outputs: the positive class, where there are several."""
-    parts: dict[int, list[Any]] = {}
-    for row in rows:
-        if row.outputs is not None:
-            parts.setdefault(row.width, []).append(row.outputs)
-    if not parts:
+    rows = [row for row in rows if row.outputs is not None]
+    if not rows:
         return
-    values = numpy.concatenate(
-        [
-            numpy.frombuffer(b"".join(of_width), float).reshape(-1, width)[:, -1]
-            for width, of_width in parts.items()
-        ]
-    )
+    parts = []
+    for width in {row.width for row in rows}:
+        raw = b"".join([row.outputs for row in rows if row.width == width])
+        parts.append(numpy.frombuffer(raw, float).reshape(-1, width)[:, -1])
+    values = numpy.concatenate(parts)
     _add(counts.predictions, _tally(score_bins(values)))
     values = values[numpy.isfinite(values)]
     counts.prediction_sum += float(values.sum())
@@ -169,15 +161,19 @@ def _count_predictions(counts: Counts, rows: list[Row]) -> None:
 def _count_features(
     counts: Counts, rows: list[Row], reference: Mapping[str, Any], names: tuple[str, ...]
 ) -> None:
-    matrix = _together(rows, len(names))
+    columns = numpy.ascontiguousarray(_together(rows, len(names)).T)
+    missing = numpy.isnan(columns).sum(axis=1).tolist()
     for place, name in enumerate(names):
         edges = reference.get(name)
         if edges is None:
             continue
-        values = matrix[:, place]
-        bins = numpy.searchsorted(edges, values, side="right")
-        bins[numpy.isnan(values)] = -1
-        _add(counts.features.setdefault(name, {}), _tally(bins))
+        bins = numpy.bincount(numpy.searchsorted(edges, columns[place], side="right"))
+        found = dict(enumerate(bins.tolist()))
+        if missing[place]:  # they were sorted behind the last edge
+            found[len(edges)] -= missing[place]
+            found[-1] = missing[place]
+        found = {number: count for number, count in found.items() if count}
+        _add(counts.features.setdefault(name, {}), found)
 
 
 def _together(rows: list[Row], width: int) -> Any:
