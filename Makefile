@@ -107,8 +107,8 @@ bench-drift: $(VENV)/.dev  ## how often monitoring cries wolf, and what it misse
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py
 
 .PHONY: bench-monitor
-bench-monitor: $(VENV)/.dev  ## measure a full report on 10M predictions × 50 features (BENCH_MONITOR_ROWS)
-	$(BIN)/python benchmarks/monitor.py
+bench-monitor: $(VENV)/.dev  ## measure a full report on 10M predictions × 50 features, and more (PARTS="log gateway")
+	$(BIN)/python benchmarks/monitor.py $(PARTS)
 
 .PHONY: bench-cdnow
 bench-cdnow: $(VENV)/.dev  ## walk through CDNOW month by month: when does retraining pay?

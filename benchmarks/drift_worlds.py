@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 
-from penstock.monitoring.drift import distance_of
+from penstock.monitoring.drift import drift_of
+from penstock.monitoring.quality import quality_of
+from penstock.monitoring.report import Verdict
+from penstock.monitoring_settings import MonitoringSettings
 from penstock.profiles.counting import BUCKETS, NAMED
 from penstock.profiles.edges import edges_from, shares_of
 from penstock.profiles.profile import Column, Numbers, Words
-from penstock.stats.lift import Undefined
 
 Values = np.ndarray[Any, np.dtype[Any]]
 Draw = Callable[[np.random.Generator, int], Values]
 
 
 def categories(count: int, skew: float = 0.0) -> Draw:
-    """So many of them, evenly or as Zipf's law has it."""
+    """So many of them, evenly or as Zipf's law has it; by number, as `is_words` tells them."""
     weights = 1 / np.arange(1, count + 1) ** skew
     shares = weights / weights.sum()
-    names = np.array([f"c{number}" for number in range(count)])
-    return lambda generator, size: names[generator.choice(count, size, p=shares)]
+    return lambda generator, size: generator.choice(count, size, p=shares)
+
+
+def is_words(values: Values) -> bool:
+    """Whether they are numbers of categories, and no quantities."""
+    return values.dtype.kind == "i"
 
 
 def with_nulls(draw: Draw, share: float) -> Draw:
@@ -48,53 +54,68 @@ SAME: Mapping[str, Draw] = {
 
 def column_of(values: Values, like: Column | None = None) -> Column:
     """A sample as a profile has it: in bins of its own, or in those of another."""
-    if values.dtype.kind == "U":
+    if is_words(values):
         words = _words(values, like)
         return Column(name="x", type="VARCHAR", rows=len(values), nulls=0, words=words)
-    there = values[~np.isnan(values)]
+    there = np.sort(_there(values))
     if like and like.numbers:
         edges = like.numbers.edges
     else:
-        edges = edges_from(
-            np.quantile(there, shares_of(len(there)), method="inverted_cdf").tolist()
-        )
-    places = np.searchsorted(edges, there, side="left")
-    counts = np.bincount(places, minlength=len(edges) + 1)
+        places = np.ceil(np.array(shares_of(len(there))) * len(there)).astype(int) - 1
+        edges = edges_from(there[places].tolist())
+    below = np.searchsorted(there, edges, side="right")
+    counts = np.diff(below, prepend=0, append=len(there))
     numbers = Numbers(
-        edges=edges, counts=tuple(counts.tolist()), least=float(there.min()),
-        greatest=float(there.max()),
+        edges=edges, counts=tuple(counts.tolist()), least=float(there[0]),
+        greatest=float(there[-1]),
     )  # fmt: skip
     nulls = len(values) - len(there)
     return Column(name="x", type="DOUBLE", rows=len(values), nulls=nulls, numbers=numbers)
 
 
 def _words(values: Values, like: Column | None) -> Words:
-    names, counts = np.unique(values, return_counts=True)
+    counts = np.bincount(values)
+    names = np.flatnonzero(counts)
+    counts = counts[names]
     if like.words.buckets if like and like.words else len(names) > NAMED:
-        places = [crc32(name.encode()) % BUCKETS for name in names.tolist()]
+        places = [crc32(str(name).encode()) % BUCKETS for name in names.tolist()]
         buckets = np.bincount(places, weights=counts, minlength=BUCKETS).astype(int)
         return Words(counts={}, buckets=tuple(buckets.tolist()))
-    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    found = {f"c{name}": count for name, count in zip(names.tolist(), counts.tolist(), strict=True)}
     return Words(counts=found, singletons=int((counts == 1).sum()))
 
 
 # -- judges: whether a column drifted ---------------------------------------------------------
 
 
-def ours(before: Values, now: Values) -> tuple[float, bool]:
-    """The p-value, and whether an effect is beyond its default limit too (one column, p ≤ 0.05)."""
+class Ours(NamedTuple):
+    p: float  # of the test for drift; 1 where there is none
+    drift: bool  # reported
+    gates: bool  # whether a gate on the data is
+
+    @property
+    def reported(self) -> bool:
+        return self.drift or self.gates
+
+
+def ours(before: Values, now: Values, settings: MonitoringSettings) -> Ours:
+    """As monitoring has it: the gates on the data, and drift."""
     reference = column_of(before)
-    far = distance_of(reference, column_of(now, reference))
-    if isinstance(far, Undefined):
-        return 1.0, False
-    return far.p, far.p <= 0.05 and max(far.effects.values()) >= 0.1
+    window = {"x": column_of(now, reference)}
+    (drift,) = drift_of([reference], window, settings)
+    gates = quality_of([reference], window, {}, settings)
+    return Ours(
+        drift.details.get("p_value", 1.0),
+        drift.verdict is Verdict.FOUND,
+        any(one.verdict is Verdict.FOUND for one in gates),
+    )
 
 
 def naive(before: Values, now: Values) -> bool:
     """Kolmogorov-Smirnov with p < 0.05 of numbers, PSI > 0.1 of categories, at any size."""
     from scipy.stats import ks_2samp
 
-    if before.dtype.kind == "U":
+    if is_words(before):
         old, new = _shares(before, now)
         return bool(((new - old) * np.log(new / old)).sum() > 0.1)
     return bool(ks_2samp(_there(before), _there(now)).pvalue < 0.05)
@@ -121,7 +142,7 @@ def by_evidently(before: Values, now: Values) -> bool:
     from scipy.stats import chisquare, ks_2samp, wasserstein_distance
 
     small = len(before) <= 1000
-    if before.dtype.kind == "U":
+    if is_words(before):
         old, new = _shares(before, now, least=0.0)
         if not small:
             return bool(jensenshannon(old, new, base=2) >= 0.1)
@@ -139,12 +160,15 @@ def _there(values: Values) -> Values:
 
 
 def _shares(before: Values, now: Values, least: float = 0.5) -> tuple[Values, Values]:
-    names = np.unique(np.concatenate([before, now]))
-    old, new = (
-        np.bincount(np.searchsorted(names, one), minlength=len(names)) for one in (before, now)
-    )
+    most = max(before.max(), now.max()) + 1
+    old, new = (np.bincount(one, minlength=most) for one in (before, now))
+    there = old + new > 0
+    old, new = old[there], new[there]
     return np.maximum(old, least) / len(before), np.maximum(new, least) / len(now)
 
 
 def as_table(columns: Mapping[str, Values]) -> pa.Table:
-    return pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
+    """Categories are text there."""
+    texts = {name: values.astype(str) if is_words(values) else values
+             for name, values in columns.items()}  # fmt: skip
+    return pa.table({name: pa.array(values, from_pandas=True) for name, values in texts.items()})

@@ -2,18 +2,26 @@
 
 The window is what a compacted prediction log holds: answers with their features as text of JSON.
 A full report is data, features and predictions. Beside it, the same rows as a table with a column
-a feature; and Evidently's data drift preset on a sample, with what our report takes on it.
+a feature; Evidently's data drift preset on a sample, with what our report takes on it; what the
+gateway pays for being observed; what Airflow pays for a project's DAG, and adds to its run.
 
-BENCH_MONITOR_ROWS (default 10000000), BENCH_MONITOR_FEATURES (50), BENCH_MONITOR_SAMPLE (100000).
+    monitor.py [log] [table] [evidently] [gateway] [parse] [overhead]    all where none is named
+
+BENCH_MONITOR_ROWS (default 10000000), BENCH_MONITOR_FEATURES (50), BENCH_MONITOR_SAMPLE (100000),
+BENCH_MONITOR_PAIRS (2). Files of one part are deleted before the next; 10M rows need 7 GB.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -31,70 +39,88 @@ from penstock.registry.versions import Found
 
 ROWS = int(os.environ.get("BENCH_MONITOR_ROWS", "10000000"))
 FEATURES = int(os.environ.get("BENCH_MONITOR_FEATURES", "50"))
+PAIRS = int(os.environ.get("BENCH_MONITOR_PAIRS", "2"))
 SAMPLE = int(os.environ.get("BENCH_MONITOR_SAMPLE", "100000"))
 REFERENCE = 100_000  # rows of the reference
 KEPT = ("data", "features", "predictions")
 FOUND = Found("bench", 1, "", "", (), {}, 0)
 
 
-def main() -> int:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as desk:
-        folder = Path(desk)
-        project = new_project(folder / "project")
+@dataclass(frozen=True)
+class Desk:
+    """A project, and the profile of what its model learned."""
+
+    folder: Path
+    project: Project
+    learned: Path
+    reference: Profile
+
+    @classmethod
+    def of(cls, folder: Path) -> Desk:
         connection = duckdb.connect()
         learned = folder / "learned.parquet"
         write_rows(connection, learned, REFERENCE, typed=True)
         columns = profiled(connection.from_parquet(str(learned)), [*names(), PREDICTION])
         reference = Profile(rows=REFERENCE, columns=columns[:-1], prediction=columns[-1])
-        rows = []
-        for typed in (False, True):
-            file = folder / f"{'table' if typed else 'log'}.parquet"
-            write_rows(connection, file, ROWS, typed=typed)
-            rows.append(against_reading(project, reference, file, typed=typed))
-            file.unlink()
-        rows += against_evidently(project, reference, learned, folder)
-    write("monitor", rows)
+        return cls(folder, new_project(folder / "project"), learned, reference)
+
+
+def main(wanted: Sequence[str]) -> int:
+    """All parts, or those that are named."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        desk = Desk.of(Path(folder))
+        for name in wanted or PARTS:
+            begun = time.perf_counter()
+            print(f"-- {name}", flush=True)
+            rows += PARTS[name](desk)
+            print(f"   {time.perf_counter() - begun:.0f} s", flush=True)
+            # After each part: what was measured is not lost with a later one.
+            write("_".join(["monitor", *wanted]), rows)
     return 0 if all(one.holds for one in rows) else 1
 
 
-def against_reading(project: Project, reference: Profile, file: Path, *, typed: bool) -> Row:
+def against_reading(desk: Desk, *, typed: bool) -> list[Row]:
     kind = "a column a feature" if typed else "features as JSON"
-    size = file.stat().st_size / 2**30
-    print(f"{ROWS:,} rows, {kind}: {size:.2f} GB of Parquet", flush=True)
+    file = desk.folder / "window.parquet"
+    print(f"writing {ROWS:,} rows, {kind}", flush=True)
+    write_rows(duckdb.connect(), file, ROWS, typed=typed)
+    print(f"{file.stat().st_size / 2**30:.2f} GB of Parquet", flush=True)
     work = f"report on {ROWS:,} × {FEATURES}, {kind}; reading it once"
-    return compare(
+    found = compare(
         work,
-        lambda: report_seconds(project, reference, file),
+        lambda: report_seconds(desk, file),
         lambda: read_seconds(file),
         aim=5.0,
-        pairs=3,
+        pairs=PAIRS,
         warmup=0,
     )
+    file.unlink()
+    return [found]
 
 
-def against_evidently(
-    project: Project, reference: Profile, learned: Path, folder: Path
-) -> list[Row]:
+def against_evidently(desk: Desk) -> list[Row]:
     if fault := install("evidently"):
         print(f"Evidently cannot be installed: {fault.splitlines()[-1]}", flush=True)
         return []
-    file = folder / "sample.parquet"
+    file = desk.folder / "sample.parquet"
     write_rows(duckdb.connect(), file, SAMPLE, typed=True)
-    ours = report_seconds(project, reference, file)
-    theirs = evidently_on(pq.read_table(learned), pq.read_table(file))["seconds"]
+    ours = statistics.median(report_seconds(desk, file) for _ in range(5))
+    theirs = evidently_on(pq.read_table(desk.learned), pq.read_table(file))["seconds"]
     work = f"report on {SAMPLE:,} × {FEATURES}; Evidently's drift preset"
     return [row(work, ours, theirs, ours / theirs, 1 / 20)]
 
 
-def report_seconds(project: Project, reference: Profile, file: Path) -> float:
+def report_seconds(desk: Desk, file: Path) -> float:
     """All kinds on a window that nothing is known of yet."""
     begun = time.perf_counter()
-    look = Look(project, None, FOUND, "", window_of_file(file), datetime.now(UTC))  # type: ignore[arg-type]
-    look.__dict__["reference"] = reference
+    look = Look(desk.project, None, FOUND, "", window_of_file(file), datetime.now(UTC))  # type: ignore[arg-type]
+    look.__dict__["reference"] = desk.reference
     reports = [KINDS[kind](look) for kind in KEPT]
     seconds = time.perf_counter() - begun
     assert all(report.rows for report in reports), reports
     assert not any(report.found for report in reports), reports
+    print(f"  a report took {seconds:.2f} s", flush=True)
     return seconds
 
 
@@ -108,7 +134,9 @@ def read_seconds(file: Path) -> float:
         for name, kind in zip(found.columns, found.types, strict=True)
     ]  # fmt: skip
     found.aggregate(", ".join(asked)).fetchall()
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    print(f"  reading took {seconds:.2f} s", flush=True)
+    return seconds
 
 
 def names() -> list[str]:
@@ -146,5 +174,32 @@ def new_project(folder: Path) -> Project:
     return open_project(folder)
 
 
+def gateway(_: Desk) -> list[Row]:
+    import observing
+
+    return observing.rows()
+
+
+def parse(_: Desk) -> list[Row]:
+    import airflow_parse
+
+    return airflow_parse.rows()
+
+
+def overhead(_: Desk) -> list[Row]:
+    import airflow_overhead
+
+    return airflow_overhead.rows()
+
+
+PARTS: Mapping[str, Callable[[Desk], list[Row]]] = {
+    "table": partial(against_reading, typed=True),
+    "log": partial(against_reading, typed=False),
+    "evidently": against_evidently,
+    "gateway": gateway,
+    "parse": parse,
+    "overhead": overhead,
+}
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

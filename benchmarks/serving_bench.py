@@ -63,10 +63,10 @@ class Running:
 class Bench:
     """The model, the servers, and what was seen of them."""
 
-    def __init__(self, desk: Path, span: Span, redis_port: int) -> None:
+    def __init__(self, desk: Path, span: Span, redis_port: int | None) -> None:
         self.span = span
         self._desk = desk
-        ours("prepare", desk, str(redis_port))
+        ours("prepare", desk, *([] if redis_port is None else [str(redis_port)]))
         self._prepared = json.loads((desk / "prepared.json").read_bytes())
         self._model = Model(desk / "model" / "model.lgb", desk / "model", desk)
         self.stores: list[str] = self._prepared["stores"]

@@ -1,17 +1,19 @@
 """Penstock's side of `make bench-serving`. Run in processes of its own: the one that measures
 imports nothing heavy, so that it neither takes time nor shares the memory that is measured.
 
-    serving_ours.py prepare DESK [REDIS_PORT]    the model, the rows, features in online stores
+    serving_ours.py prepare DESK [REDIS_PORT]    the model, the rows; with a port (0: no Redis)
+                                                 features in online stores
     serving_ours.py deploy DESK KIND [--open]    prints {"url": …, "pid": …}
     serving_ours.py stop DESK KIND
 
-KIND is plain, shadow, hung (a shadow too), canary, ack, lmdb or redis. With --open no key is
-asked for.
+KIND is plain, observed (the model has bins of reference), shadow, hung (a shadow too), canary, ack,
+lmdb or redis. With --open no key is asked for.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,12 +51,13 @@ class Prepared(Record):
     stores: tuple[str, ...]  # that hold the features of the entities 0, 1, 2, …
 
 
-def prepare(desk: Path, redis_port: int) -> Prepared:
+def prepare(desk: Path, redis_port: int | None) -> Prepared:
     """Entity n of the online stores has the features of row n."""
     import lightgbm
     import numpy
     import pandas
 
+    from penstock.registry.reference import write_reference
     from penstock.training.flavors import save
 
     dice = numpy.random.default_rng(1)
@@ -63,11 +66,14 @@ def prepare(desk: Path, redis_port: int) -> Prepared:
     target = (rows.sum(axis=1) + dice.normal(size=ENTITIES) > 0).astype(int)
     classifier = lightgbm.LGBMClassifier(n_estimators=TREES, verbose=-1, n_jobs=1)
     save(classifier.fit(frame, target), frame, desk / "model")
+    shutil.copytree(desk / "model", desk / "observed")
+    write_reference(frame, desk / "observed")
     booster = lightgbm.Booster(model_file=str(desk / "model" / "model.lgb"))
     asked = rows[:ASKED]
     expected = booster.predict(asked, num_threads=1).tolist()
-    stores = ("lmdb", "redis") if redis_port else ("lmdb",)
+    stores = () if redis_port is None else ("lmdb", "redis") if redis_port else ("lmdb",)
     for store in stores:
+        assert redis_port is not None
         materialised(desk / store, store, frame, redis_port)
     return Prepared(token=TOKEN, rows=asked.tolist(), expected=expected, stores=stores)
 
@@ -111,7 +117,7 @@ def table(desk: Path, kind: str) -> RoutingTable:
 
 
 def release(desk: Path, kind: str, name: str) -> ReleaseSpec:
-    model = desk / "model"
+    model = desk / ("observed" if kind == "observed" else "model")
     return ReleaseSpec(
         id=name,
         endpoint="bench",
@@ -145,7 +151,7 @@ def place(desk: Path, kind: str) -> endpoint.Place:
 
 def main(name: str, desk: Path, *rest: str) -> None:
     if name == "prepare":
-        prepared = prepare(desk, int(rest[0]))
+        prepared = prepare(desk, int(rest[0]) if rest else None)
         (desk / "prepared.json").write_text(prepared.model_dump_json())
     elif name == "deploy":
         print(json.dumps(deploy(desk, rest[0], keys=() if "--open" in rest else (KEY,))))

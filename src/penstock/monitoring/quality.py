@@ -144,7 +144,8 @@ def _unseen(asked: Asked) -> Gate | None:
     says = f"{unseen:,} of {m:,} rows are of categories never seen before"
     says += f": {', '.join(map(repr, new[:3]))}{', …' if len(new) > 3 else ''}" if new else ""
     counted = round(unseen * asked.independent)
-    p = unseen_categories_p(counted, asked.counting, before.singletons, asked.before.filled)
+    few = before.singletons, before.doubletons
+    p = unseen_categories_p(counted, asked.counting, *few, asked.before.filled)
     share, limit = unseen / m, asked.settings.unseen_share
     return Gate(UNSEEN, asked.before.name, p, share, 0.0, share >= limit, says, limit, m)
 

@@ -1,12 +1,14 @@
-"""Rows → profiles, by DuckDB: all columns in one pass over what is there.
+"""Rows → profiles: all columns in one pass over what is there. DuckDB reads, and tallies count.
 
 A new profile is made in two: where the bins shall lie, and how many rows are in each. What is
-compared with it later is counted in its bins, by the same question.
+compared with it later is counted in its bins, by the same tallies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import duckdb
@@ -14,9 +16,12 @@ import pyarrow as pa
 
 from penstock.profiles.edges import edges_from, shares_of
 from penstock.profiles.profile import Column, Numbers, Profile, Words
+from penstock.profiles.tallies import Tally, WordTally, tally_of
 
 NAMED = 200  # categories that are counted by name; of more, only buckets are
 BUCKETS = 64
+ROWS = 1 << 16  # that are counted at a time: a column of them fits into a core's cache
+VALUES = 1 << 22  # that are, of all columns: 32 MB of doubles
 UNSEEN = 100  # categories that are not in the reference and are counted by name
 NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
            "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")  # fmt: skip
@@ -63,80 +68,40 @@ def counted(rows: duckdb.DuckDBPyRelation, shapes: Sequence[Column]) -> tuple[Co
 
     Columns are read by their names: numbers as DOUBLE, categories as VARCHAR.
     """
-    questions = dict(_questions(shapes))
-    answers = _asked(rows, questions)
-    return tuple(_column(rows, shape, place, answers) for place, shape in enumerate(shapes))
+    tallies = [tally_of(shape) for shape in shapes]
+    asked = ", ".join(_value(shape) for shape in shapes) or "1"
+    size = max(1, min(ROWS, VALUES // max(1, len(shapes))))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        before: list[Future[None]] = []
+        for batch in rows.project(asked).to_arrow_reader(size):
+            # DuckDB reads the next batch while this one is counted.
+            _finish(before)
+            columns = zip(tallies, batch.columns, strict=False)
+            before = [pool.submit(tally.add, values) for tally, values in columns]
+        _finish(before)
+    return tuple(_column(rows, shape, tally) for shape, tally in zip(shapes, tallies, strict=True))
 
 
-def _questions(shapes: Iterable[Column]) -> Iterator[tuple[str, str]]:
-    """What is asked of each column, by its place."""
-    yield "rows", "count(*)"
-    for place, shape in enumerate(shapes):
-        if numbers := shape.numbers:
-            value = _number(shape.name)
-            finite = f"CASE WHEN isfinite({value}) THEN {value} END"
-            yield f"{place} filled", f"count({value})"
-            yield f"{place} ends", f"[min({finite}), max({finite})]"
-            if numbers.least is not None and numbers.greatest is not None:
-                outside = f"{value} NOT BETWEEN {numbers.least!r} AND {numbers.greatest!r}"
-                yield f"{place} beyond", f"count_if({outside})"
-            if numbers.edges:
-                listed = ", ".join(f"{edge!r}::DOUBLE" for edge in numbers.edges)
-                yield f"{place} bins", f"histogram({value}, [{listed}])"
-        elif shape.words:
-            value = f"{quoted(shape.name)}::VARCHAR"
-            yield f"{place} filled", f"count({value})"
-            if buckets := len(shape.words.buckets):
-                yield f"{place} words", f"histogram((md5_number_lower({value}) % {buckets})::INT)"
-            elif known := shape.words.counts:
-                listed = ", ".join(map(literal, known))
-                named = f"CASE WHEN {value} IN ({listed}) THEN {value} END"
-                yield f"{place} words", f"histogram({named})"
-            else:
-                yield f"{place} words", f"histogram({value})"
-        else:
-            yield f"{place} filled", f"count({quoted(shape.name)})"
+def _value(shape: Column) -> str:
+    """What is counted of a column."""
+    name = quoted(shape.name)
+    if shape.numbers:
+        return f"{name}::DOUBLE"
+    if shape.words and (buckets := len(shape.words.buckets)):
+        return f"(md5_number_lower({name}::VARCHAR) % {buckets})::INT"
+    return f"{name}::VARCHAR" if shape.words else f"CASE WHEN {name} IS NOT NULL THEN TRUE END"
 
 
-def _column(
-    rows: duckdb.DuckDBPyRelation, shape: Column, place: int, answers: Mapping[str, Any]
-) -> Column:
-    filled = answers[f"{place} filled"]
-    numbers, words = shape.numbers, shape.words
-    if numbers:
-        least, greatest = answers[f"{place} ends"]
-        bins = answers.get(f"{place} bins") or {}
-        # What lies beyond the last edge has the key infinity.
-        counts = [bins.get(edge, 0) for edge in numbers.edges]
-        counts.append(filled - sum(counts))
-        numbers = Numbers(
-            edges=numbers.edges,
-            counts=tuple(counts),
-            least=least,
-            greatest=greatest,
-            beyond=answers.get(f"{place} beyond") or 0,
-        )
-    elif words:
-        there = answers[f"{place} words"] or {}
-        if words.buckets:
-            words = Words(
-                counts={}, buckets=tuple(there.get(i, 0) for i in range(len(words.buckets)))
-            )
-        else:
-            if filled > sum(there.values()):
-                there |= _unseen(rows, shape.name, words.counts)
-            words = Words(
-                counts=dict(sorted(there.items())),
-                singletons=sum(1 for count in there.values() if count == 1),
-            )
-    return shape.model_copy(
-        update={
-            "rows": answers["rows"],
-            "nulls": answers["rows"] - filled,
-            "numbers": numbers,
-            "words": words,
-        }
-    )
+def _column(rows: duckdb.DuckDBPyRelation, shape: Column, tally: Tally) -> Column:
+    if isinstance(tally, WordTally) and tally.others:
+        assert shape.words is not None
+        return tally.with_unseen(shape, _unseen(rows, shape.name, shape.words.counts))
+    return tally.column(shape)
+
+
+def _finish(work: Iterable[Future[None]]) -> None:
+    for one in work:
+        one.result()
 
 
 def _unseen(rows: duckdb.DuckDBPyRelation, name: str, known: Iterable[str]) -> dict[str, int]:

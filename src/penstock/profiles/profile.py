@@ -39,6 +39,11 @@ class Words(Part):
     singletons: int = 0  # categories that occur once: they tell how likely unseen ones are
     buckets: tuple[int, ...] = ()  # by hash; then `counts` is empty
 
+    @property
+    def doubletons(self) -> int:
+        """Categories that occur twice: they tell how sure that likelihood is."""
+        return sum(1 for count in self.counts.values() if count == 2)
+
 
 class Column(Part):
     """A feature, or the predictions. With neither `numbers` nor `words` it is not profiled."""

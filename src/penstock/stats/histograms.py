@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 PER_DOUBLING = 8
 
 Histogram = Mapping[int, int]  # bin -> count
@@ -22,6 +25,15 @@ def bin_of(value: float) -> int:
     [0, 0, 8, 79]
     """
     return int(math.log2(value) * PER_DOUBLING) if value > 1.0 else 0
+
+
+def bins_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The bin of each of many quantities.
+
+    >>> bins_of(np.array([0.3, 1.0, 2.0, 1000.0])).tolist()
+    [0, 0, 8, 79]
+    """
+    return (np.log2(np.maximum(values, 1.0)) * PER_DOUBLING).astype(np.int64)
 
 
 def upper_edge(number: int) -> float:

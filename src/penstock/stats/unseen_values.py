@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 
-from penstock.stats.normal import upper_tail
 
-
-def unseen_categories_p(unseen: int, window: int, singletons: int, reference: int) -> float:
+def unseen_categories_p(
+    unseen: int, window: int, singletons: int, doubletons: int, reference: int
+) -> float:
     """P(so many of the window's rows or more are of categories that the reference has not).
 
     The chance that the next row is of a new category is about the share of rows whose category
-    occurs once (Good 1953, Biometrika 40); the difference of the two rates is tested by z.
+    occurs once (Good 1953, Biometrika 40), with the variance (N₁ + 2N₂)/n² for N₂ categories that
+    occur twice (Robbins 1968, Annals of Mathematical Statistics 39): a new category brings several
+    rows at once. As a gamma distribution of that mean and variance it makes the number of unseen
+    rows a negative binomial one.
 
-    >>> unseen_categories_p(0, 100, 3, 1000)
+    >>> unseen_categories_p(0, 100, 3, 2, 1000)
     1.0
-    >>> f"{unseen_categories_p(10, 100, 3, 1000):.1e}"
-    '2.3e-10'
+    >>> f"{unseen_categories_p(10, 100, 3, 2, 1000):.1e}"
+    '1.5e-07'
     """
+    from scipy.special import betainc
+
     if unseen == 0:
         return 1.0
     expected = singletons + 1  # of a large reference without singletons, still not impossible
-    pooled = (unseen + expected) / (window + reference)
-    variance = pooled * (1 - pooled) * (1 / window + 1 / reference)
-    if variance <= 0:
-        return 1.0
-    return upper_tail((unseen / window - expected / reference) / math.sqrt(variance))
+    shape = expected**2 / (expected + 2 * doubletons)
+    rows = shape * reference / expected  # of the reference, that would tell as much
+    return float(betainc(unseen, shape, window / (window + rows)))
 
 
 def beyond_range_p(beyond: int, window: int, reference: int) -> float:

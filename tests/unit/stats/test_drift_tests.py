@@ -153,13 +153,22 @@ def test_values_beyond_all_seen_before_come_by_chance_as_often_as_is_said() -> N
     assert beyond_range_p(20, 200, 300) < 1e-6
 
 
-def test_categories_never_seen_come_by_chance_where_the_reference_is_small() -> None:
+@pytest.mark.parametrize(
+    ("categories", "rows", "later"),
+    [(500, 500, 500), (50, 200, 200), (50, 200, 2_000), (500, 2_000, 200)],
+)
+def test_categories_never_seen_come_by_chance_where_the_reference_is_small(
+    categories: int, rows: int, later: int
+) -> None:
     """Of 500 even categories a sample of 500 lacks a third: a like one brings many new ones."""
     generator, alarms = np.random.default_rng(6), 0
-    for _ in range(300):
-        before, now = (np.bincount(generator.integers(500, size=500), minlength=500) for _ in "ab")
-        unseen, alone = int(now[before == 0].sum()), int((before == 1).sum())
-        assert unseen > 100
-        alarms += unseen_categories_p(unseen, 500, alone, 500) <= ALPHA
-    assert alarms <= stats.binom.ppf(0.999, 300, ALPHA)
-    assert unseen_categories_p(10, 500, 0, 500) < 0.02
+    for _ in range(500):
+        before, now = (
+            np.bincount(generator.integers(categories, size=size), minlength=categories)
+            for size in (rows, later)
+        )
+        once, twice = ((before == count).sum() for count in (1, 2))
+        unseen = int(now[before == 0].sum())
+        alarms += unseen_categories_p(unseen, later, int(once), int(twice), rows) <= ALPHA
+    assert alarms <= stats.binom.ppf(0.999, 500, ALPHA)
+    assert unseen_categories_p(10, 500, 0, 0, 500) < 0.02

@@ -32,10 +32,13 @@ class NumberBins:
     def counts(self, matrix: NDArray[numpy.float64], others: Sequence[Any]) -> dict[int, int]:
         """Of values in a matrix's column, and of those that came one by one."""
         given = [float(v) if isinstance(v, int | float) else math.nan for v in others]
-        values = numpy.concatenate([matrix, numpy.array(given, float)])
-        bins = numpy.searchsorted(self.edges, values, side=self.side)
-        bins[numpy.isnan(values)] = MISSING
-        return tally(bins)
+        values = numpy.concatenate([matrix, numpy.array(given, float)]) if given else matrix
+        places = numpy.searchsorted(self.edges, values, side=self.side)
+        found = dict(enumerate(numpy.bincount(places).tolist()))
+        if missing := int(numpy.isnan(values).sum()):  # sorted behind the last edge
+            found[len(self.edges)] -= missing
+            found[MISSING] = missing
+        return {place: count for place, count in found.items() if count}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy
 from penstock.serving.observations.bins import Bins, tally
 from penstock.serving.observations.pairs import PairCounts
 from penstock.serving.prediction_log.rows import ALONE, Row
-from penstock.stats.histograms import bin_of
+from penstock.stats.histograms import bins_of
 from penstock.stats.score_bins import score_bins
 from penstock.stats.second_moment import signed_sums
 
@@ -97,16 +97,16 @@ def counted(
 
     `slow_us` gives for each epoch how long an answer may take, in µs.
     """
-    arms: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        arms.setdefault((row.release, row.arm, row.epoch), []).append(row)
+    rows = list(rows)
+    keys = [(row.release, row.arm, row.epoch) for row in rows]
     found = {}
-    for (release, arm, epoch), of_arm in arms.items():
+    for key in map(ArmKey._make, dict.fromkeys(keys)):
+        of_arm = [row for row, its in zip(rows, keys, strict=True) if its == key]
         counts, answered = _counted(of_arm, slow_us)
-        if release in references and answered:
-            _count_features(counts, answered, references[release], names[release])
+        if key.release in references and answered:
+            _count_features(counts, answered, references[key.release], names[key.release])
             _count_entities(counts, answered)
-        found[ArmKey(release, arm, epoch)] = counts
+        found[key] = counts
     return found
 
 
@@ -114,7 +114,7 @@ def _counted(rows: list[Row], slow_us: Mapping[str, int]) -> tuple[Counts, list[
     """All but features of one arm's rows; and those rows that are answers."""
     answered = [row for row in rows if row.status < 400]
     failed = [row for row in rows if row.status >= 500]
-    slow = [row for row in answered if is_slow(row, slow_us)]
+    slow = [row for row in answered if is_slow(row, slow_us)] if slow_us else []
     counts = Counts(
         requests=len(rows),
         rows=sum([row.rows for row in rows]),
@@ -138,11 +138,7 @@ def _own(rows: list[Row]) -> int:
 
 
 def _histogram(values: list[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for value, count in Counter(values).items():
-        place = bin_of(value)
-        found[place] = found.get(place, 0) + count
-    return found
+    return tally(bins_of(numpy.array(values, dtype=float)))
 
 
 def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
@@ -152,18 +148,14 @@ def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
 
 def _count_predictions(counts: Counts, rows: list[Row]) -> None:
     """The last of a row's outputs: the positive class, where there are several."""
-    parts: dict[int, list[Any]] = {}
-    for row in rows:
-        if row.outputs is not None:
-            parts.setdefault(row.width, []).append(row.outputs)
-    if not parts:
+    rows = [row for row in rows if row.outputs is not None]
+    if not rows:
         return
-    values = numpy.concatenate(
-        [
-            numpy.frombuffer(b"".join(of_width), float).reshape(-1, width)[:, -1]
-            for width, of_width in parts.items()
-        ]
-    )
+    parts = []
+    for width in {row.width for row in rows}:
+        raw = b"".join([row.outputs for row in rows if row.width == width])
+        parts.append(numpy.frombuffer(raw, float).reshape(-1, width)[:, -1])
+    values = numpy.concatenate(parts)
     _add(counts.predictions, tally(score_bins(values)))
     values = values[numpy.isfinite(values)]
     counts.prediction_sum += float(values.sum())
@@ -174,12 +166,12 @@ def _count_features(
     counts: Counts, rows: list[Row], bins: Mapping[str, Bins], names: tuple[str, ...]
 ) -> None:
     raw = b"".join([row.matrix for row in rows if row.matrix is not None])
-    matrix = numpy.frombuffer(raw, float).reshape(-1, len(names))
+    matrix = numpy.ascontiguousarray(numpy.frombuffer(raw, float).reshape(-1, len(names)).T)
     others = [row.columns for row in rows if row.columns is not None]
     for place, name in enumerate(names):
         if name in bins:
             given = [value for columns in others for value in columns[place]]
-            found = bins[name].counts(matrix[:, place], given)
+            found = bins[name].counts(matrix[place], given)
             _add(counts.features.setdefault(name, {}), found)
 
 
