@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from penstock.monitoring_settings import ServiceSettings
 from penstock.processes.tied import tied
 from penstock.services.roster import Service
 
+STAMP = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d[ T][\d:,.]+ (?:INFO:? +)?")  # of a line in a log
 HINT = "  →"  # how the command line begins what to do about an error
 
 
@@ -76,5 +78,5 @@ class Child:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
                 if line and not line.startswith(HINT):  # the error above it says more
-                    self.last_line = line
+                    self.last_line = STAMP.sub("", line)
                 self._log.emit(logging.makeLogRecord({"msg": line}))
