@@ -13,7 +13,21 @@ if TYPE_CHECKING:
     from penstock.services.alarms import Alarms
     from penstock.services.standing import Standing
 
-STATES = {"running": "●", "starting": "◌", "elsewhere": "○", "waiting": "…", "failed": "✗", "stopped": "–"}
+STATES = {
+    "running": "●",
+    "starting": "◌",
+    "elsewhere": "○",
+    "waiting": "…",
+    "failed": "✗",
+    "stopped": "–",
+}
+    "running": "●",
+    "starting": "◌",
+    "elsewhere": "○",
+    "waiting": "…",
+    "failed": "✗",
+    "stopped": "–",
+}
 WIDTH = 60  # of a service's last line
 
 

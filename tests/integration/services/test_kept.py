@@ -27,7 +27,9 @@ def service(code: str) -> Service:
     return Service("one", (sys.executable, "-I", "-S", "-c", code))
 
 
-def test_a_crash_loop_backs_off_is_said_aloud_and_tried_again_now_and_then(make_project: Callable[..., Project]) -> None:
+def test_a_crash_loop_backs_off_and_is_said_aloud(
+    make_project: Callable[..., Project],
+) -> None:
     project, said, lost = make_project(), list[str](), list[str]()
     crashing = service("print('no luck'); raise SystemExit(3)")
     log = project.root / "one.log"

@@ -145,7 +145,7 @@ def test_broken_settings_start_nothing_and_end_nothing_until_they_are_mended(sho
     shop.configure(good)
     until(lambda: shop.service("scheduler").pid not in (0, first))
     shop.configure("[pipeline")
-    assert '"service": "scheduler"' in shop.penstock("logs", "scheduler", "--json")
+    assert '"service": "up"' in shop.penstock("logs", "up", "--json")
     assert "ended what process" in shop.penstock("down")
 
 
