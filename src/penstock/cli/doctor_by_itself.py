@@ -109,5 +109,6 @@ def triggers(project: Project) -> Finding:
     settings = project.settings.triggers
     book = read_book(open_database(project))
     standing = [one for one in standings(book, settings, datetime.now(UTC)) if one.on]
-    told = [f"{one.kind} ({one.held_by})" if one.held_by else one.kind for one in standing]
-    return Finding("triggers", True, f"on: {', '.join(told)}")
+    held = sorted({one.held_by for one in standing if one.held_by})
+    on = f"on: {', '.join(one.kind for one in standing)}"
+    return Finding("triggers", True, "; ".join((on, *(f"held back {one}" for one in held))))

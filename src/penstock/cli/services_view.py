@@ -21,13 +21,6 @@ STATES = {
     "failed": "✗",
     "stopped": "–",
 }
-    "running": "●",
-    "starting": "◌",
-    "elsewhere": "○",
-    "waiting": "…",
-    "failed": "✗",
-    "stopped": "–",
-}
 WIDTH = 60  # of a service's last line
 
 
