@@ -56,6 +56,7 @@ def services(project: Project) -> Finding:
     settings = project.settings.services
     places = {
         "controller_port": (settings.controller_host, settings.controller_port),
+        "monitor_port": (settings.monitor_host, settings.monitor_port),
         "mlflow_port": ("127.0.0.1", settings.mlflow_port),
     }
     used = {
