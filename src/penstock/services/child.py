@@ -21,6 +21,13 @@ STAMP = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d[ T][\d:,.]+ (?:INFO:? +)?")  # of a 
 HINT = "  →"  # how the command line begins what to do about an error
 
 
+class Log(RotatingFileHandler):
+    """Where what a service prints goes."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
+        """A disk that is full costs the line, and ends nothing."""
+
+
 class Child:
     """A service's process. What it prints goes to its log, which is rotated; the last line is kept.
 
@@ -30,7 +37,7 @@ class Child:
     def __init__(self, service: Service, log: Path, settings: ServiceSettings) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.last_line = ""
-        self._log = RotatingFileHandler(
+        self._log = Log(
             log,
             maxBytes=settings.log_size,
             backupCount=settings.log_files,
