@@ -223,6 +223,8 @@ class ServiceSettings(Section):
     run: Annotated[tuple[Kind, ...], BeforeValidator(split_words)] = KINDS  # as far as there is use
     controller_host: str = "127.0.0.1"  # of its HTTP interface
     controller_port: int = Field(default=8610, ge=1, le=65535)
+    monitor_host: str = "127.0.0.1"  # of its /metrics, which Prometheus reads
+    monitor_port: int = Field(default=8620, ge=1, le=65535)
     mlflow_port: int = Field(default=5000, ge=1, le=65535)  # of MLflow's web pages, on 127.0.0.1
     patience: Span = timedelta(minutes=1)  # that one may take to end before it is killed
     log_size: Size = 16 * 2**20  # of a service's log in bytes, at which a new one begins

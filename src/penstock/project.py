@@ -124,15 +124,7 @@ def open_project(
     """
     from penstock.settings_source import load_settings
 
-    start = Path(folder or os.environ.get("PENSTOCK_PROJECT") or ".").resolve()
-    root = _root_above(start) if folder is None else start
-    if root is None or not (root / SETTINGS_FILE).is_file():
-        raise ProjectError(
-            f"no {SETTINGS_FILE} in {start}" + ("" if folder else " or any folder above it"),
-            hint="change to a project's folder, name one with --project, or make one with "
-            "`penstock init NAME`",
-        )
-    environment = environment or os.environ.get("PENSTOCK_ENVIRONMENT") or "dev"
+    root, environment = _root(folder), environment_of(environment)
     return Project(
         root=root,
         environment=environment,
@@ -142,6 +134,25 @@ def open_project(
         params=_read_params(root / "params.yaml"),
         digests=DigestMemory(root / ".penstock" / "digests.json"),
     )
+
+
+def bare_project(folder: Path | None = None, environment: str | None = None) -> Project:
+    """The project with default settings: for what must work though its own cannot be read."""
+    from penstock.settings import Settings
+
+    root = _root(folder)
+    return Project(
+        root=root,
+        environment=environment_of(environment),
+        settings=Settings.model_validate({"project": {"name": "project"}}),
+        params={},
+        digests=DigestMemory(root / ".penstock" / "digests.json"),
+    )
+
+
+def environment_of(given: str | None) -> str:
+    """The environment of a command, where it is not given: that of PENSTOCK_ENVIRONMENT, or dev."""
+    return given or os.environ.get("PENSTOCK_ENVIRONMENT") or "dev"
 
 
 def project_above(file: Path) -> Path:
@@ -158,6 +169,18 @@ def project_above(file: Path) -> Path:
 def deployed_environment() -> str:
     """The settings that other orchestrators run by, where nothing else is said: production's."""
     return os.environ.get("PENSTOCK_ENVIRONMENT") or "production"
+
+
+def _root(folder: Path | None) -> Path:
+    start = Path(folder or os.environ.get("PENSTOCK_PROJECT") or ".").resolve()
+    root = _root_above(start) if folder is None else start
+    if root is None or not (root / SETTINGS_FILE).is_file():
+        raise ProjectError(
+            f"no {SETTINGS_FILE} in {start}" + ("" if folder else " or any folder above it"),
+            hint="change to a project's folder, name one with --project, or make one with "
+            "`penstock init NAME`",
+        )
+    return root
 
 
 def _root_above(start: Path) -> Path | None:

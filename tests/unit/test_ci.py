@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +12,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.ci.report import report
+from penstock.ci.trial import Cost, Trial
 from penstock.cli.init import CONTINUOUS
 from penstock.cli.table import COMMANDS
+from penstock.compliance import markdown
 from penstock.data.sampling import sampled
 from penstock.errors import DataError
+from penstock.orchestrators.outcomes import RunOutcome, StepOutcome
+from penstock.records import Check, GateReport
+from penstock.releases.differences import differences
+from penstock.releases.history import Made
+from penstock.releases.manifest import Data, Manifest, Training
 
 PIPELINES = (".github/workflows/penstock.yml", ".gitlab-ci.yml")
 
@@ -63,3 +72,45 @@ def test_pipelines_are_valid_and_call_commands_that_there_are(file: str) -> None
     called = set(re.findall(r"^\s*(?:- )?(?:run: )?(?:\w+=\w+ )?penstock (ci \w+|\w+)", text, re.M))
     called |= set(re.findall(r"- (?:run: |PENSTOCK_\w+=\w+ )?penstock (ci \w+|\w+)", text))
     assert {"ci check", "ci trial", "ci promote", "run"} <= called <= known
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def release(label: str, rows: int, trees: int, **metrics: float) -> Manifest:
+    training = Training(params={"trees": trees}, metrics=metrics)
+    return Manifest(model=label, digest_of_model="0", data=Data(rows=rows), training=training)
+
+
+def test_a_reviewer_reads_what_got_better_and_of_a_sample_only_what_the_change_made() -> None:
+    before = release("shop@1", 800, 10, auc_roc=0.8, brier=0.2, log_loss=0.5, profit=7.0)
+    after = release("this change", 80, 20, auc_roc=0.81, brier=0.25, log_loss=0.5, profit=9.0)
+    checks = (
+        Check(name="auc_roc", passed=True, observed="0.81", expected=">= 0.7"),
+        Check(name="brier", passed=False, observed="0.25", expected="<= 0.22"),
+    )
+    judged = StepOutcome("evaluate_model", "failed", 1.0, GateReport(subject="0", checks=checks))
+    tried = Trial(
+        project="shop",
+        share=0.1,
+        outcome=RunOutcome("r1", 1.0, (judged,)),
+        cost=Cost(1.0, 1.0, 1, 1),
+        change=after,
+        champion=Made(before, "0", 1, NOON, "somebody"),
+        champion_label="shop@1",
+        differences=differences(before, after),
+        commits=(),
+        files=(),
+    )
+    text = markdown.text(report(tried, NOON))
+    lines = [re.sub(" +", " ", line) for line in text.splitlines()]
+    assert "| Gate: evaluate_model | 1 of 2 checks hold; refused: brier |" in lines
+    first = lines.index("| metric | shop@1 | this change | difference |")
+    assert lines[first + 2 : first + 6] == [
+        "| auc_roc | 0.8 | 0.81 | +0.0100 better |",
+        "| log_loss | 0.5 | 0.5 | +0.0000 |",
+        "| brier | 0.2 | 0.25 | +0.0500 worse |",
+        "| profit | 7 | 9 | +2.0000 |",  # the project's own: nobody knows which way is better
+    ]
+    assert "| trees | 10 | 20 |" in lines
+    assert "rows of the dataset" not in text

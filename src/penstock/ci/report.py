@@ -10,8 +10,10 @@ from penstock.ci.trial import CHANGE, Trial
 from penstock.compliance.document import Block, Document, Section, Statement, Table
 from penstock.compliance.dossier import AREAS
 from penstock.compliance.wording import number, table_of_checks
+from penstock.gates.metrics import METRICS, SMALLER_IS_BETTER
 from penstock.records import GateReport
 from penstock.registry.champions import NONE
+from penstock.releases.differences import Difference
 
 MOST = 30  # commits and files that are named
 FEW = 8  # checks of a gate that are all shown
@@ -26,7 +28,11 @@ def report(trial: Trial, at: datetime) -> Document:
         title=f"{trial.project}: {'every gate passed' if trial.passed else 'refused'}",
         lead=_lead(trial),
         at=at,
-        head=(("Run", trial.outcome.run_id), ("Champion", trial.champion_label)),
+        head=(
+            ("Run", trial.outcome.run_id),
+            ("Champion", trial.champion_label),
+            *((f"Gate: {step}", _verdict(gate)) for step, gate in trial.gates),
+        ),
         sections=tuple(_sections(trial)),
     )
 
@@ -35,7 +41,8 @@ def _lead(trial: Trial) -> str:
     of = "all data" if trial.share == 1 else f"a sample of {trial.share:.0%} of the data"
     error = trial.outcome.error
     said = f" {error.message} {error.hint}".rstrip() if error else ""
-    return f"The plan was run on {of}; nothing was registered or deployed.{said}"
+    rows = "" if trial.share == 1 else " Digests and numbers of rows are left out: it has others."
+    return f"The plan was run on {of}; nothing was registered or deployed.{rows}{said}"
 
 
 def _sections(trial: Trial) -> Iterator[Section]:
@@ -51,16 +58,24 @@ def _gate(gate: GateReport) -> Iterator[Block]:
     if len(gate.checks) <= FEW:
         yield table_of_checks(gate)
         return
-    held = len(gate.checks) - len(gate.failures)
-    yield Statement("Verdict", f"{held} of {len(gate.checks)} checks hold")
+    yield Statement("Verdict", _verdict(gate))
     if gate.failures:
         yield table_of_checks(GateReport(subject=gate.subject, checks=gate.failures))
+
+
+def _verdict(gate: GateReport) -> str:
+    """24 of 24 checks hold"""
+    held, failed = len(gate.checks) - len(gate.failures), [one.name for one in gate.failures]
+    named = f"; refused: {', '.join(failed[:FEW])}" if failed else ""
+    return f"{held} of {len(gate.checks)} checks hold{named}"
 
 
 def _metrics(trial: Trial) -> Iterator[Block]:
     if trial.change is None:
         return
-    new = sorted(trial.change.training.metrics.items())
+    found = trial.change.training.metrics
+    known = [name for name in METRICS if name in found]
+    new = [(name, found[name]) for name in (*known, *sorted(found.keys() - set(METRICS)))]
     if trial.champion is None:
         yield Table(("metric", CHANGE), tuple((name, number(value)) for name, value in new))
         return
@@ -70,22 +85,30 @@ def _metrics(trial: Trial) -> Iterator[Block]:
             name,
             number(old[name]) if name in old else "",
             number(value),
-            f"{value - old[name]:+.4f}" if name in old else "",
+            _change(name, value - old[name]) if name in old else "",
         )
         for name, value in new
     )
     yield Table(("metric", trial.champion_label, CHANGE, "difference"), rows, EACH)
 
 
+def _change(name: str, difference: float) -> str:
+    """+0.0005 better; of metrics that nobody knows, the number alone."""
+    told = f"{difference:+.4f}"
+    if name not in METRICS or not float(told):
+        return told
+    return f"{told} {'better' if (difference > 0) != (name in SMALLER_IS_BETTER) else 'worse'}"
+
+
 def _differences(trial: Trial) -> Iterator[Section]:
-    """By area; of a sample, the counts of rows say nothing."""
+    """By area."""
     if trial.champion is None:
         known = (
             "there is no champion" if trial.champion_label == NONE else "its release is not known"
         )
         yield Section("Differences", blocks=(Statement("Compared with", f"nothing: {known}"),))
         return
-    told = [one for one in trial.differences if one.area in TOLD]
+    told = [one for one in trial.differences if one.area in TOLD and not _sampled(trial, one)]
     for area, group in groupby(told, key=lambda one: one.area):
         rows = tuple((one.what, one.before, one.after) for one in group)
         table = Table(("what", trial.champion_label, CHANGE), rows)
@@ -93,6 +116,11 @@ def _differences(trial: Trial) -> Iterator[Section]:
     if not told:
         same = Statement("Compared with", f"{trial.champion_label}: nothing differs")
         yield Section("Differences", blocks=(same,))
+
+
+def _sampled(trial: Trial, one: Difference) -> bool:
+    """Whether a sample alone may make the difference: it has other rows than all data."""
+    return trial.share != 1 and (one.area == "data" or one.what == "data.sample")
 
 
 def _code(trial: Trial, area: str) -> Iterator[Block]:

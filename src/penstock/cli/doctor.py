@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+from penstock.cli import doctor_by_itself as by_itself
+from penstock.cli.findings import Finding, Look, guarded, taken
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json, table
 from penstock.errors import PenstockError
@@ -31,14 +31,6 @@ TOOLS = {
 NEEDED_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Finding:
-    what: str
-    ok: bool
-    seen: str
-    remedy: str = ""
-
-
 def doctor(options: argparse.Namespace) -> int:
     findings = [_python(), *_tools()]
     try:
@@ -47,7 +39,7 @@ def doctor(options: argparse.Namespace) -> int:
         findings.append(Finding("project", False, error.message, error.hint))
     else:
         findings.append(Finding("project", True, f"{project.root} ({project.environment})"))
-        looks: tuple[Callable[[Project], Finding], ...] = (
+        looks: tuple[Look, ...] = (
             _plan,
             _expectations,
             _writable,
@@ -56,9 +48,14 @@ def doctor(options: argparse.Namespace) -> int:
             _state,
             _port,
             _aliases,
+            by_itself.schedule,
+            by_itself.services,
             _monitoring,
+            by_itself.alerts,
+            by_itself.channels,
+            by_itself.triggers,
         )
-        findings += [_guarded(look, project) for look in looks]
+        findings += [guarded(look, project) for look in looks]
     healthy = all(finding.ok for finding in findings)
     if options.json:
         print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
@@ -66,13 +63,6 @@ def doctor(options: argparse.Namespace) -> int:
         rows = [("✓" if f.ok else "✗", f.what, f.seen, "" if f.ok else f.remedy) for f in findings]
         print(table(("", "what", "seen", "what to do"), rows))
     return 0 if healthy else 1
-
-
-def _guarded(look: Callable[[Project], Finding], project: Project) -> Finding:
-    try:
-        return look(project)
-    except PenstockError as error:
-        return Finding(look.__name__.strip("_"), False, error.message, error.hint)
 
 
 def _python() -> Finding:
@@ -139,13 +129,8 @@ def _port(project: Project) -> Finding:
     settings, running = project.settings.serving, status(project.endpoint(STAGING))
     if running.live:
         return Finding("staging", True, f"live at {running.url}")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            seen = f"{settings.host}:{settings.port}: {error.strerror}"
-            return Finding("staging", False, seen, "set [serving] port or PENSTOCK_SERVING_PORT")
+    if seen := taken(settings.host, settings.port):
+        return Finding("staging", False, seen, "set [serving] port or PENSTOCK_SERVING_PORT")
     return Finding("staging", True, f"port {settings.port} is free")
 
 

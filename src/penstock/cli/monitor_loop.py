@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
 import threading
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from penstock.cli.opening import project_of
 from penstock.cli.output import print_json
+
+if TYPE_CHECKING:
+    from penstock.project import Project
 
 
 def loop(options: argparse.Namespace) -> int:
@@ -29,6 +34,26 @@ def loop(options: argparse.Namespace) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    print(f"monitor {one.name}: every {project.settings.monitoring.every}", flush=True)
-    one.run(ended)
+    with contextlib.ExitStack() as stack:
+        print(f"monitor {one.name}: every {project.settings.monitoring.every}", flush=True)
+        if options.port is not None:
+            _serve_metrics(project, options, stack)
+        one.run(ended)
     return 0
+
+
+def _serve_metrics(
+    project: Project, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> None:
+    """To look matters more than to be looked at: without a port the loop goes on."""
+    from penstock.monitoring.exposition import served
+    from penstock.services.metrics import LoopMetrics
+    from penstock.state.database import open_database
+
+    metrics = LoopMetrics(project, lambda: open_database(project))
+    try:
+        url = stack.enter_context(served(metrics, options.host, options.port))
+        print(f"metrics at {url}", flush=True)
+    except OSError as error:
+        where = f"{options.host}:{options.port}"
+        logging.error("no metrics at %s: %s", where, error.strerror or error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,18 @@ from typing import TYPE_CHECKING, Self, TextIO
 from penstock.cli.output import moment, table
 
 if TYPE_CHECKING:
+    from penstock.services.alarms import Alarms
     from penstock.services.standing import Standing
 
-STATES = {"running": "●", "elsewhere": "○", "waiting": "…", "failed": "✗", "stopped": "–"}
+STATES = {
+    "running": "●",
+    "starting": "◌",
+    "elsewhere": "○",
+    "waiting": "…",
+    "failed": "✗",
+    "stopped": "–",
+}
 WIDTH = 60  # of a service's last line
-STAMP = re.compile(r"^\d{4}-\d\d-\d\d[ T][\d:,.]+ (?:INFO )?")  # of a line in a log
 
 
 def viewer(*, as_json: bool, terminal: bool) -> PlainView:
@@ -36,13 +42,31 @@ def lines(standing: Standing, now: datetime) -> Iterator[str]:
             _span(now - one.since) if one.since else "",
             one.restarts or "",
             one.url,
-            STAMP.sub("", one.said)[:WIDTH],
+            one.said[:WIDTH],
         )
         for one in standing.services
     ]
     yield table(("", "service", "state", "process", "for", "restarts", "at", "said last"), rows)
     if standing.next_run:
         yield f"next run: {moment(standing.next_run)}, in {_span(standing.next_run - now)}"
+    yield alarms_line(standing.alarms, now)
+    if standing.trouble:
+        yield f"trouble: {standing.trouble}"
+
+
+def alarms_line(alarms: Alarms, now: datetime) -> str:
+    """2 alerts fire, 1 page, 1 ticket; the newest since 5 min: drift(tenure) of churn@3"""
+    silent = f" ({alarms.silent} silent)" if alarms.silent else ""
+    if not alarms.firing:
+        return f"no alert fires{silent}"
+    newest, count = alarms.firing[0], len(alarms.firing)
+    fire = "1 alert fires" if count == 1 else f"{count} alerts fire"
+    counts = ", ".join(f"{number} {severity}" for severity, number in alarms.counts.items())
+    since = _span(now - newest.since)
+    return (
+        f"{fire}{silent}: {counts}; the newest, for {since}: {newest.name}\n"
+        "  → penstock alerts list"
+    )
 
 
 class PlainView:

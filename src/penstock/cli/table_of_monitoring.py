@@ -90,7 +90,11 @@ MONITORING_COMMANDS: tuple[Command, ...] = (
         "monitor loop",
         "Look, hold alerts and triggers against what was seen, and again, until told to end",
         "penstock.cli.monitor_loop:loop",
-        (Option("--once", action="store_true", help="one round, and end"),),
+        (
+            Option("--once", action="store_true", help="one round, and end"),
+            Option("--host", metavar="HOST", default="127.0.0.1", help="of /metrics, with --port"),
+            Option("--port", type=int, metavar="PORT", help="serve /metrics for Prometheus there"),
+        ),
         "Every [monitoring] every. Any number may run: one works, the others stand by.",
     ),
 )

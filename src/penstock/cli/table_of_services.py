@@ -19,7 +19,14 @@ SERVICE_COMMANDS: tuple[Command, ...] = (
         (Option("--detach", action="store_true", help="in the background"),),
         "Scheduler, gateways, controller, monitor and MLflow's web pages: see [services].",
     ),
-    Command("down", "End the services, and the gateways of this project", "penstock.cli.up:down"),
+    Command(
+        "down",
+        "End the services, and the gateways of this project",
+        "penstock.cli.up:down",
+        # To end a process is the operating system's to allow, and must be possible when neither
+        # settings nor state database can be read.
+        permission=Permission.READ,
+    ),
     Command(
         "logs",
         "Show what the services said",
@@ -29,6 +36,7 @@ SERVICE_COMMANDS: tuple[Command, ...] = (
             Option("--follow", action="store_true", help="go on with what they say from now on"),
             Option("--lines", type=int, metavar="N", default=20, help="of each (default: 20)"),
         ),
+        "With --json, an object for each line.",
         permission=Permission.READ,
     ),
 )

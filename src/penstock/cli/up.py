@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.cli.opening import project_of
+from penstock.cli.opening import project_of, project_whatever_it_says
 from penstock.cli.output import print_json
 from penstock.errors import UsageError
 
@@ -53,7 +54,7 @@ def down(options: argparse.Namespace) -> int:
     from penstock.services.standing import Office
     from penstock.serving import endpoint
 
-    project = project_of(options)
+    project = project_whatever_it_says(options)
     patience = 2 * project.settings.services.patience.total_seconds()
     ended = Office(project).end(patience)
     left = [
@@ -75,17 +76,17 @@ def down(options: argparse.Namespace) -> int:
 def logs(options: argparse.Namespace) -> int:
     from penstock.services.logs import follow, last_lines
 
-    project = project_of(options)
+    project = project_whatever_it_says(options)
     found = _logs_of(project, options.service)
-    several = len(found) > 1
+    style = "json" if options.json else "named" if len(found) > 1 else "bare"
     for name, log in found.items():
         for line in last_lines(log, options.lines):
-            _print_line(name, line, several)
+            _print_line(name, line, style)
     if not options.follow:
         return 0
     try:
         for name, line in follow(found, threading.Event()):
-            _print_line(name, line, several)
+            _print_line(name, line, style)
     except KeyboardInterrupt:
         return 130
     return 0
@@ -109,5 +110,8 @@ def _logs_of(project: Project, service: str | None) -> dict[str, Path]:
     return {service: found[service]}
 
 
-def _print_line(name: str, line: str, several: bool) -> None:
-    print(f"{name} | {line}" if several else line, flush=True)
+def _print_line(name: str, line: str, style: str) -> None:
+    if style == "json":
+        print(json.dumps({"service": name, "line": line}, ensure_ascii=False), flush=True)
+    else:
+        print(f"{name} | {line}" if style == "named" else line, flush=True)

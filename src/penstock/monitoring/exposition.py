@@ -135,7 +135,7 @@ class Exposition(Collector):
 
 
 @contextlib.contextmanager
-def served(exposition: Exposition, host: str, port: int) -> Iterator[str]:
+def served(exposition: Collector, host: str, port: int) -> Iterator[str]:
     """Serves `/metrics` from a thread of its own, as long as the block; gives its URL."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(exposition)

@@ -112,7 +112,7 @@ class Api:
         self._project, self._engine = project, engine
         self._hooks = {hook.path: hook for hook in hooks}
         self._callers = Callers(settings, engine, host)
-        self._socket = bind(host, port)
+        self._socket = bind(host, port, setting="[services] controller_host and controller_port")
         self._tls = tls_context(settings)
         self.url = url_of(self._socket, tls=self._tls is not None)
         self._loop = asyncio.new_event_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -16,7 +17,15 @@ from penstock.monitoring_settings import ServiceSettings
 from penstock.processes.tied import tied
 from penstock.services.roster import Service
 
+STAMP = re.compile(r"^\d{4}[-/]\d\d[-/]\d\d[ T][\d:,.]+ (?:INFO:? +)?")  # of a line in a log
 HINT = "  →"  # how the command line begins what to do about an error
+
+
+class Log(RotatingFileHandler):
+    """Where what a service prints goes."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
+        """A disk that is full costs the line, and ends nothing."""
 
 
 class Child:
@@ -28,7 +37,7 @@ class Child:
     def __init__(self, service: Service, log: Path, settings: ServiceSettings) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.last_line = ""
-        self._log = RotatingFileHandler(
+        self._log = Log(
             log,
             maxBytes=settings.log_size,
             backupCount=settings.log_files,
@@ -76,5 +85,5 @@ class Child:
             for raw in output:
                 line = raw.decode(errors="replace").rstrip()
                 if line and not line.startswith(HINT):  # the error above it says more
-                    self.last_line = line
+                    self.last_line = STAMP.sub("", line)
                 self._log.emit(logging.makeLogRecord({"msg": line}))

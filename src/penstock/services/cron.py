@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from penstock.errors import SettingsError
+
+if TYPE_CHECKING:
+    from penstock.settings import PipelineSettings
 
 FIELDS = "minute hour day month weekday"
 SECOND = timedelta(seconds=1)
@@ -128,3 +131,8 @@ class Schedule:
             f"the schedule {self.expression!r} cannot be used: {reason}",
             hint="write [pipeline] schedule like '0 2 * * *' (each night at two) or '@hourly'",
         )
+
+
+def schedule_of(settings: PipelineSettings) -> Schedule | None:
+    """That of a project; None where runs are not started by the clock. Raises `SettingsError`."""
+    return Schedule(settings.schedule, settings.timezone) if settings.schedule else None

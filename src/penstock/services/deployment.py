@@ -94,6 +94,7 @@ def _values(project: Project) -> dict[str, str]:
         "STAGING": str(serving.of(STAGING).port),
         "PRODUCTION": str(serving.of(PRODUCTION).port),
         "CONTROLLER": str(services.controller_port),
+        "MONITOR": str(services.monitor_port),
     }
 
 

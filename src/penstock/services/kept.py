@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.project import Project
 from penstock.services.child import Child
-from penstock.services.restarts import STEADY, decide
+from penstock.services.restarts import CRASHES, STEADY, decide
 from penstock.services.roster import Service
 from penstock.services.standing import ServiceStanding
 from penstock.serving import endpoint
@@ -25,13 +25,13 @@ class Kept:
         service: Service,
         log: Path,
         say: Say,
-        gave_up: Callable[[str, str], None],
+        failed: Callable[[str, str], None],
     ) -> None:
         self.service = service
         self._project = project
         self._log = log
         self._say = say
-        self._gave_up = gave_up  # is told the service and the reason
+        self._failed = failed  # is told the service and the reason
         self._child: Child | None = None
         self._state = "waiting"
         self._since: datetime | None = None
@@ -40,33 +40,37 @@ class Kept:
         self._crashes = self._starts = 0
         self._other = 0  # the process, not ours, that serves the same endpoint
 
-    def look(self, now: datetime) -> None:
-        """Starts what is to be started, and sees how what was started has ended."""
+    def look(self, now: datetime, hindered: str = "") -> None:
+        """Starts what is to be started, and sees how what was started has ended.
+
+        `hindered`: why nothing can be started at present.
+        """
         if self._child is not None:
             if (status := self._child.poll()) is not None:
                 self._ended(status, now)
-        elif self._state == "failed":
-            return
         elif other := self._served_elsewhere():
             if other != self._other:
                 self._say(f"{self.service.name}: process {other} serves it already; watching it")
                 self._turn("elsewhere", now)
             self._other = other
+        elif hindered:
+            self._reason = hindered
         elif self._due is None or now >= self._due:
             self._start(now)
 
     def standing(self) -> ServiceStanding:
         child = self._child
         said = child.last_line if child else self._reason
-        log, url = self._log, self.service.url
+        log, url, state = self._log, self.service.url, self._state
         if self.service.endpoint:
             found = endpoint.status(self._folder)
             url = found.url if found.live else ""
             log = self._folder / "gateway.log" if self._state == "elsewhere" else log
             said = f"serves {found.live}" if found.live else found.error or said
+            state = "starting" if child and not found.live else state
         return ServiceStanding(
             name=self.service.name,
-            state=self._state,
+            state=state,
             pid=child.pid if child else self._other,
             since=self._since,
             restarts=max(self._starts - 1, 0),
@@ -111,12 +115,13 @@ class Kept:
         up = now - self._since if self._since else timedelta(0)
         decision = decide(status, up, 0 if up >= STEADY else self._crashes)
         self._crashes = decision.crashes
-        self._reason = f"{decision.reason}: {last}" if last else decision.reason
+        why = f"; it said: {last}" if status > 0 and last else ""
+        self._reason = f"{decision.reason}{why}"
         self._say(f"{self.service.name}: {self._reason}")
-        self._due = None if decision.pause is None else now + decision.pause
-        self._turn("failed" if decision.pause is None else "waiting", now)
-        if decision.pause is None:
-            self._gave_up(self.service.name, self._reason)
+        self._due = now + decision.pause
+        self._turn("failed" if decision.failed else "waiting", now)
+        if decision.crashes == CRASHES:  # once
+            self._failed(self.service.name, self._reason)
 
     def _turn(self, state: str, now: datetime) -> None:
         self._state, self._since = state, now

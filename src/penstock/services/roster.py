@@ -51,7 +51,9 @@ def _of_kind(
         command = [*penstock("controller", project), "--host", host, "--port", str(port)]
         yield Service("controller", tuple(command), url=f"http://{host}:{port}")
     elif kind == "monitor" and "monitor loop" in commands:
-        yield Service("monitor", tuple(penstock("monitor loop", project)))
+        host, port = settings.services.monitor_host, settings.services.monitor_port
+        command = [*penstock("monitor loop", project), "--host", host, "--port", str(port)]
+        yield Service("monitor", tuple(command), url=f"http://{host}:{port}/metrics")
     elif kind == "mlflow" and (given := server_arguments(project, settings.services.mlflow_port)):
         command = [sys.executable, "-m", *given.arguments]
         yield Service("mlflow", tuple(command), url=given.url, variables=given.variables)

@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from penstock.clock import utc_now
 from penstock.errors import ConflictError, PenstockError, SettingsError
 from penstock.project import Project
-from penstock.services.cron import Schedule
+from penstock.services.cron import Schedule, schedule_of
+from penstock.services.reread import Reread
 from penstock.services.slot_memory import SlotMemory
 from penstock.services.slots import Action, Decision, Standing, decide, written
 from penstock.state import leadership
@@ -65,15 +66,9 @@ class Scheduler:
         start: Callable[[datetime, str], Run],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        settings = project.settings.pipeline
-        if not settings.schedule:
-            raise SettingsError(
-                "[pipeline] schedule is empty: there is nothing to start",
-                hint="write one like '0 2 * * *', or start runs by hand",
-            )
+        self.schedule = _required(project)
         self.name = leadership.own_name()
-        self.schedule = Schedule(settings.schedule, settings.timezone)
-        self._project = project
+        self._reread = Reread(project)
         self._connect = connect
         self._start = start
         self._now = now
@@ -95,11 +90,31 @@ class Scheduler:
             ended.wait(interval)
         self._leave()
 
+    @property
+    def _project(self) -> Project:
+        return self._reread.project
+
+    def _take_up(self) -> None:
+        """Settings that were changed meanwhile, or what is wrong with them."""
+        if self._reread.trouble:
+            log.error("%s; no run is started until it can be read", self._reread.trouble)
+            return
+        try:
+            self.schedule = _required(self._project)
+        except SettingsError as error:
+            self._reread.trouble = error.message
+            log.warning("%s", error.message)
+            return
+        log.info("the settings were changed: %s", self.schedule)
+        self._said = ""
+
     def tick(self) -> Decision | None:
         """One look at the clock. None while another scheduler leads, or a run goes on.
 
         Raises while the state database is away: `PenstockError`, `SQLAlchemyError`.
         """
+        if self._reread.look():
+            self._take_up()
         try:
             return self._look(self._connect())
         except (SQLAlchemyError, PenstockError):
@@ -128,12 +143,14 @@ class Scheduler:
     def _act(self, memory: SlotMemory, standing: Standing, decision: Decision) -> None:
         if decision.action is Action.WAIT:
             self._say(decision.reason)
+        elif self._reread.trouble:
+            self._say(f"{written(decision.slot)} waits: {self._reread.trouble}", logging.ERROR)
         elif decision.action is Action.GIVE_UP:
             memory.end(standing, "given up", decision.reason)
             log.error("%s is given up: %s", written(decision.slot), decision.reason)
         else:
             claimed = memory.claim(decision, standing)
-            reason = f"schedule {self.schedule}: {written(decision.slot)}, {decision.reason}"
+            reason = f"{self.schedule}: {written(decision.slot)}, {decision.reason}"
             log.info("starting a run: %s", reason)
             self._under_way = UnderWay(claimed, self._start(decision.slot, reason))
 
@@ -185,3 +202,12 @@ class Scheduler:
         if text != self._said:
             log.log(level, text)
         self._said = text
+
+
+def _required(project: Project) -> Schedule:
+    if found := schedule_of(project.settings.pipeline):
+        return found
+    raise SettingsError(
+        "[pipeline] schedule is empty: there is nothing to start",
+        hint="write one like '0 2 * * *', or start runs by hand",
+    )

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from penstock.digests import written_whole
 from penstock.errors import ConflictError, ResourceError
 from penstock.project import Project
+from penstock.services.alarms import Alarms
 
 POLL = 0.1  # seconds
 
@@ -41,6 +42,8 @@ class Standing(msgspec.Struct, frozen=True):
     since: datetime | None = None
     services: tuple[ServiceStanding, ...] = ()
     next_run: datetime | None = None  # by the schedule
+    alarms: Alarms = Alarms()  # as far as the state database could be asked
+    trouble: str = ""  # with the settings, the state database or the disk
 
 
 class Office:

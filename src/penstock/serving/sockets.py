@@ -10,12 +10,14 @@ from penstock.errors import ServingError
 from penstock.settings import ServingSettings
 
 BACKLOG = 2048
+GATEWAY = "[serving] host and port, or PENSTOCK_SERVING_PORT"
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool = False, setting: str = GATEWAY) -> socket.socket:
     """The socket of a port; 0 takes any free one. Raises `ServingError`.
 
     It listens, unless it is `shared` by several processes: each listens when it can answer.
+    `setting` is what to set where it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -31,11 +33,11 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise ServingError(
                 f"port {port} is in use by another process",
-                hint="stop that process, or set [serving] port or PENSTOCK_SERVING_PORT",
+                hint=f"stop that process, or set {setting}",
             ) from error
         raise ServingError(
             f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="set [serving] host and port",
+            hint=f"set {setting}",
         ) from error
     return listener
 

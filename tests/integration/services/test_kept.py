@@ -27,7 +27,9 @@ def service(code: str) -> Service:
     return Service("one", (sys.executable, "-I", "-S", "-c", code))
 
 
-def test_a_crash_loop_backs_off_and_is_given_up_aloud(make_project: Callable[..., Project]) -> None:
+def test_a_crash_loop_backs_off_and_is_said_aloud(
+    make_project: Callable[..., Project],
+) -> None:
     project, said, lost = make_project(), list[str](), list[str]()
     crashing = service("print('no luck'); raise SystemExit(3)")
     log = project.root / "one.log"
@@ -40,18 +42,22 @@ def test_a_crash_loop_backs_off_and_is_given_up_aloud(make_project: Callable[...
 
     while True:
         until(ended)
-        again = re.search(r"again in (\d+) s", kept.standing().said)
+        again = re.search(r"started again in (\d+) s", kept.standing().said)
         if again is None:
             break
         pauses.append(int(again[1]))
         now += timedelta(seconds=pauses[-1])
     assert pauses == [1, 2, 4, 8, 16, 32, 60]
-    why = f"ended with status 3; given up after {CRASHES} crashes in a row: no luck"
+    why = f"ended with status 3, {CRASHES} times in a row; tried again in 15 min; it said: no luck"
     assert lost == ["one", why]
     assert said[-1] == f"one: {why}"
     assert last_lines(log, 99) == ["no luck"] * CRASHES
-    kept.look(now + timedelta(days=1))
     assert kept.standing().state == "failed"
+    now += timedelta(minutes=15)
+    kept.look(now, hindered="the settings cannot be read")
+    assert kept.standing().said == "the settings cannot be read"
+    until(ended)
+    assert (kept.standing().state, lost) == ("failed", ["one", said[-3].removeprefix("one: ")])
 
 
 def test_logs_are_rotated_and_followed_through_it(tmp_path: Path) -> None:

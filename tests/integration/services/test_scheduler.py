@@ -144,7 +144,7 @@ def test_a_run_a_slot_as_of_the_slot_and_with_the_reason(world: World) -> None:
         world.now += HOUR
         world.work(one)
     assert world.said("ended") == [NOON + HOUR, NOON + 2 * HOUR]
-    assert world.reasons[0] == "schedule 0 * * * * UTC: 2026-11-01 13:00 UTC, due"
+    assert world.reasons[0] == "0 * * * * UTC: 2026-11-01 13:00 UTC, due"
     entries = Ledger(open_database(world.project)).entries(stream="schedule:dev")
     assert [entry.action.partition(".")[2] for entry in entries] == [
         "begun",
@@ -227,6 +227,27 @@ def test_a_failed_run_ends_its_slot_and_a_killed_one_does_not(world: World) -> N
     world.work(one)
     assert world.said("began")[1:] == [NOON + 2 * HOUR] * 2
     assert "attempt 2 of 3" in world.reasons[-1]
+
+
+def test_settings_that_cannot_be_read_hold_a_slot_back_until_they_are_mended(world: World) -> None:
+    one = world.scheduler()
+    world.work(one)
+    (world.project.root / "penstock.toml").write_text("[pipeline\n")
+    world.now += HOUR
+    for _ in range(3):
+        one.tick()
+    begun = world.memory.standing()
+    assert world.said("began") == []
+    assert begun is not None
+    assert begun.stage is Stage.BEGUN
+    opened(world.project.root, schedule="30 * * * *")
+    world.now += HOUR / 2
+    world.work(one)
+    assert world.said("ended") == [NOON + HOUR * 3 / 2]  # of the schedule as it is now
+    assert world.reasons == [
+        "30 * * * * UTC: 2026-11-01 13:30 UTC, due, and it stands for those missed since "
+        "2026-11-01 12:30 UTC"
+    ]
 
 
 def test_while_the_database_is_away_it_waits_and_a_run_that_failed_by_it_is_done_again(

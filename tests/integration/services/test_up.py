@@ -14,7 +14,7 @@ import pytest
 from gateways import alive, until
 from shops import trained
 
-from penstock.project import Project, open_project
+from penstock.project import Project, bare_project, open_project
 from penstock.registry.loading import model_digest
 from penstock.services.standing import Office, ServiceStanding, Standing
 from penstock.serving import endpoint
@@ -56,7 +56,7 @@ class Shop:
         return open_project(self.root, "dev")
 
     def standing(self) -> Standing:
-        return Office(self.project).standing()
+        return Office(bare_project(self.root)).standing()
 
     def service(self, name: str) -> ServiceStanding:
         """Once it is kept."""
@@ -131,6 +131,22 @@ def test_nothing_outlives_an_up_that_is_killed(shop: Shop) -> None:
     os.kill(shop.standing().pid, signal.SIGKILL)
     until(lambda: not alive(kept))
     assert "no services were up" in shop.penstock("down")
+
+
+def test_broken_settings_start_nothing_and_end_nothing_until_they_are_mended(shop: Shop) -> None:
+    good = '[services]\nrun = ["scheduler"]'
+    shop.configure(good)
+    shop.penstock("up", "--detach")
+    first = shop.service("scheduler").pid
+    shop.configure("[pipeline")
+    until(lambda: "not valid TOML" in shop.standing().trouble)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "not valid TOML" in shop.service("scheduler").said)
+    shop.configure(good)
+    until(lambda: shop.service("scheduler").pid not in (0, first))
+    shop.configure("[pipeline")
+    assert '"service": "up"' in shop.penstock("logs", "up", "--json")
+    assert "ended what process" in shop.penstock("down")
 
 
 def test_a_schedule_that_cannot_be_is_said_before_anything_starts(shop: Shop) -> None:
