@@ -9,6 +9,7 @@ from pathlib import Path
 from gateways import Gateway, table
 
 from penstock.cli.main import run
+from penstock.releases.staging import FEATURE_MODULES
 
 
 def serving_by_key(root: Path, model: Path, features: Sequence[str]) -> Gateway:
@@ -22,7 +23,7 @@ def serving_by_key(root: Path, model: Path, features: Sequence[str]) -> Gateway:
     gateway = Gateway(root / ".penstock" / "endpoints" / "staging")
     source = {
         "module": "penstock.features.online:OnlineFeatures",
-        "warm": ["feast"],
+        "warm": [*FEATURE_MODULES],
         "entities": ["customer_id"],
         "arguments": {
             "root": str(root),

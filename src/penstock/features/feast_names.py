@@ -13,23 +13,19 @@ from penstock.features.checks import seen
 
 def plain_feast(module: ModuleType, root: Path) -> list[Any]:
     """The Feast objects that a module declares itself; relative paths are the project's."""
-    from feast import (
-        BatchFeatureView,
-        FeatureService,
-        FeatureView,
-        FileSource,
-        OnDemandFeatureView,
-        StreamFeatureView,
-    )
-    from feast import Entity as FeastEntity
-    from feast.data_source import DataSource
+    from penstock.features.quick_feast import feast
 
-    views = (FeatureView, BatchFeatureView, OnDemandFeatureView, StreamFeatureView)
-    kinds = (FeastEntity, DataSource, *views, FeatureService)
+    views = (
+        feast.FeatureView,
+        feast.BatchFeatureView,
+        feast.OnDemandFeatureView,
+        feast.StreamFeatureView,
+    )
+    kinds = (feast.Entity, feast.data_source.DataSource, *views, feast.FeatureService)
     found = {id(v): v for v in vars(module).values() if isinstance(v, kinds)}
     for value in found.values():
         for source in (value, getattr(value, "batch_source", None)):
-            if isinstance(source, FileSource) and "://" not in source.path:
+            if isinstance(source, feast.FileSource) and "://" not in source.path:
                 source.file_options.uri = str(root / source.path)
     return list(found.values())
 

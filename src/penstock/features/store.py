@@ -50,7 +50,7 @@ def open_store(root: Path) -> Any:
     """
     os.environ.setdefault("FEAST_USAGE", "False")
     with warnings.catch_warnings():  # Feast 0.67 has every deprecation of every library shown
-        from feast import FeatureStore
+        from penstock.features.quick_feast import feast
     warnings.filterwarnings("ignore", module=r"feast\..*")
 
     folder = repository(root)
@@ -59,7 +59,7 @@ def open_store(root: Path) -> Any:
             "the project's features have not been applied yet",
             hint="`penstock features apply` or `penstock run` does",
         )
-    return FeatureStore(repo_path=str(folder))
+    return feast.FeatureStore(repo_path=str(folder))
 
 
 def prepared_store(project: Project) -> Any:

@@ -78,7 +78,7 @@ STANDARD_PLAN: tuple[Step, ...] = (
         code=("features.py",),
         files=("feature_store.yaml",),
         params=("features",),
-        warm=("duckdb", "fastapi", "dask.dataframe", "feast"),
+        warm=("duckdb", "fastapi", "dask.dataframe", "penstock.features.quick_feast"),
     ),
     Step(
         name="train_model",

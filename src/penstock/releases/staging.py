@@ -20,7 +20,7 @@ from penstock.releases.manifest import Features
 from penstock.serving.endpoint import deploy, place_of
 from penstock.serving.release import FeatureSource, ReleaseSpec
 
-FEATURE_MODULES = ("feast",)  # what reading online features imports
+FEATURE_MODULES = ("penstock.features.quick_feast",)  # what reading online features imports
 
 
 def stage(

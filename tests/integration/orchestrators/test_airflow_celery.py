@@ -18,7 +18,7 @@ from airflows import (
     Airflow,
     celery_executor,
     effects,
-    refused_run,
+    refuse_all,
     session,
 )
 from databases import empty_postgres
@@ -27,9 +27,10 @@ from online_backends import redis_url
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from penstock.orchestrators.airflow_api import start_run
+from penstock.registry import versions as registry
 
 # The first test waits for a whole deployment and its run, on a machine that may be busy.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 __all__ = ["redis_url"]
 
@@ -72,13 +73,13 @@ class Survived:
 def survived(airflow: Airflow, state: Engine) -> Survived:
     """A run that lost a worker while it was registering the model."""
     run = start_run(airflow.opened(), "new data: events of December", as_of=AS_OF).id
-    until(lambda: airflow.tasks(run)["evaluate_model"][1], PATIENCE, pause=0.2)
+    until(lambda: airflow.tasks(run)["evaluate_model"][1], PATIENCE, pause=1)
     with state.connect() as connection:  # it has begun: the ledger has been asked already
         until(lambda: connection.scalar(text(REGISTERING)), PATIENCE, pause=0.05)
     with ledger_locked(state) as connection:
         until(lambda: connection.scalar(text(WAITING)), PATIENCE, pause=0.2)
         airflow.kill(busiest(airflow))
-        half_done = len(airflow.penstock("models", "list"))
+        half_done = len(registry.versions(airflow.opened()))
     ended = airflow.ended(run)
     return Survived(run, ended, airflow.tasks(run), half_done)
 
@@ -98,7 +99,11 @@ def busiest(airflow: Airflow) -> str:
 
 @pytest.fixture(scope="module")
 def refused(airflow: Airflow, survived: Survived) -> str:
-    return refused_run(airflow, AS_OF)
+    """A run over the same data, with a gate that no model can pass."""
+    refuse_all(airflow.project)
+    run = start_run(airflow.opened(), "a look at a gate", key="refused", as_of=AS_OF).id
+    airflow.ended(run)
+    return run
 
 
 def test_the_run_succeeds_on_the_worker_that_is_left(airflow: Airflow, survived: Survived) -> None:

@@ -1,164 +1,130 @@
-"""The churn DAG on a running Airflow: started by a trigger, its worker killed, its gate refused."""
+"""The churn DAG on a running Airflow: started by schedule, by a trigger and as a backfill."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflows import (
-    ONCE,
-    PATIENCE,
-    PIPELINE,
-    Airflow,
-    edited,
-    effects,
-    local_executor,
-    refused_run,
+from airflows import ENDED, ONCE, PATIENCE, PIPELINE, Airflow, effects
+from churn_on_airflow import (
+    AS_OF,
+    KEY,
+    REASON,
+    Run,
+    Triggered,
+    airflow,
+    mailbox,
+    nightly,
+    python,
+    refusal,
+    refused,
+    seen,
+    staging,
 )
-from environments import other_python
 from gateways import until
-from local_airflow import BIN
+from mailboxes import Mailbox
+from openlineage_schemas import faults
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
 from penstock.monitoring.report import Measure, Report, Verdict
-from penstock.orchestrators.airflow_api import AirflowRun, find_run, start_run
+from penstock.orchestrators.airflow_api import find_run, start_run
 from penstock.orchestrators.task import Task, run_task
-from penstock.project import Project
 from penstock.state.cache import StepCache
 from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
 # The first test waits for a whole deployment and its run, on a machine that may be busy.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
-REASON = "drift: minutes_30d moved by 0.31 (PSI) in 3 of 3 windows"
-KEY = "drift/2026-01-05"
+__all__ = ["airflow", "mailbox", "nightly", "python", "refused", "staging"]
+
 DRIFT = Report(
     *("features", "churn@1", "production", AS_OF, None, AS_OF, "prediction log", 12_000),
     (Measure("drift", "minutes_30d", Verdict.FOUND, "PSI 0.31", 0.31, before=0.02),),
 )
-# The first time, training goes on until its process is killed.
-UNTIL_KILLED = """    import os
-    import signal
-    from pathlib import Path
-
-    if not Path("trained").exists():
-        Path("trained").write_text(str(os.getpid()))
-        signal.pause()
-    model = LGBM"""
+BEFORE = datetime(2025, 7, 5, tzinfo=UTC)
+BEHIND = {"register_model", "deploy_to_staging", "run_integration_tests", "notify_team"}
 
 
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    with local_executor(tmp_path_factory.mktemp("local")) as deployed:
-        yield deployed
+def model_at(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/release", timeout=PATIENCE) as answer:
+        return str(json.load(answer)["model"])
 
 
-@dataclass(frozen=True)
-class Triggered:
-    run: AirflowRun
-    again: AirflowRun  # by the same key, while it ran
-    other: PenstockError | None  # what another key got meanwhile
-    tasks: dict[str, tuple[str, int]]
-    state: str
-
-
-@pytest.fixture(scope="module")
-def triggered(airflow: Airflow) -> Triggered:
-    """A run that drift started, whose training was killed once."""
-    edited(airflow.project / "pipeline.py", "    model = LGBM", UNTIL_KILLED)
-    project = airflow.opened()
-    run = start_run(project, REASON, key=KEY, as_of=AS_OF, conf={"feature": "minutes_30d"})
-    again, other = start_run(project, REASON, key=KEY), refusal(project)
-    trained = airflow.project / "trained"
-    until(lambda: trained.exists() and trained.read_text(), PATIENCE, pause=0.2)
-    os.kill(int(trained.read_text()), signal.SIGKILL)
-    state = airflow.ended(run.id)
-    return Triggered(run, again, other, airflow.tasks(run.id), state)
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of the environment that the second run's steps have to themselves."""
-    return other_python(tmp_path_factory.mktemp("environment") / "venv")
-
-
-@pytest.fixture(scope="module")
-def refused(airflow: Airflow, triggered: Triggered, python: str) -> str:
-    """A run whose gate says no, under another Python than Airflow's."""
-    settings = airflow.project / "penstock.toml"
-    edited(settings, "[pipeline]\n", f'[pipeline]\npython = "{python}"\n')
-    return refused_run(airflow, AS_OF)
-
-
-def refusal(project: Project, **key: Any) -> PenstockError | None:
-    """What starting a run ends with."""
-    try:
-        start_run(project, "another reason", **key)
-    except PenstockError as error:
-        return error
-    return None
-
-
-def test_drift_starts_a_run_that_airflow_shows_with_its_reason(
-    airflow: Airflow, triggered: Triggered
+def test_the_schedule_starts_a_run_which_ends_with_a_live_endpoint(
+    airflow: Airflow, nightly: Run, staging: str
 ) -> None:
-    assert triggered.run.new
-    shown = airflow.ask(f"dags/churn/dagRuns/{triggered.run.id}")
-    assert shown["note"] == REASON
-    assert shown["conf"] == {"feature": "minutes_30d", "reason": REASON}
-    assert shown["run_type"] == "manual"
-    assert triggered.run.url == f"{airflow.url}/dags/churn/runs/{triggered.run.id}"
+    assert nightly.state == "success", airflow.log(nightly.id, "train_model", 2)
+    assert {state for state, _ in nightly.tasks.values()} == {"success"}
+    assert airflow.of_run(nightly.id)["run_type"] == "scheduled"
+    assert model_at(staging) == "churn@1"
 
 
-def test_the_same_trigger_starts_one_run(airflow: Airflow, triggered: Triggered) -> None:
-    assert (triggered.again.id, triggered.again.new) == (triggered.run.id, False)
-    later = start_run(airflow.opened(), REASON, key=KEY)
-    assert (later.id, later.new, later.state) == (triggered.run.id, False, "success")
-
-
-def test_another_trigger_is_refused_while_a_run_is_under_way(triggered: Triggered) -> None:
-    assert isinstance(triggered.other, ConflictError)
-    assert f"a run of churn is under way in Airflow: {triggered.run.id}" in triggered.other.message
-
-
-def test_a_killed_task_is_tried_again_and_the_run_succeeds(
-    airflow: Airflow, triggered: Triggered
+def test_a_run_of_airflow_is_recorded_like_others_about_the_moment_of_its_schedule(
+    nightly: Run,
 ) -> None:
-    assert triggered.state == "success", airflow.log(triggered.run.id, "train_model", 2)
-    again = {task for task, (_, attempts) in triggered.tasks.items() if attempts > 1}
-    assert again == {"train_model"}
-    assert {state for state, _ in triggered.tasks.values()} == {"success"}
-
-
-def test_the_run_saw_the_moment_that_was_asked_for(airflow: Airflow, triggered: Triggered) -> None:
-    run = airflow.penstock("runs", "show", triggered.run.id)
+    run = nightly.told
     assert (run["status"], run["orchestrator"]) == ("succeeded", "airflow")
+    assert run["environment"] == "production"
     assert datetime.fromisoformat(run["as_of"]) == AS_OF
+    assert set(nightly.steps) == set(nightly.tasks)
 
 
-def test_no_step_was_done_twice_in_effect(airflow: Airflow, triggered: Triggered) -> None:
-    assert effects(airflow, triggered.run.id) == ONCE
+def test_what_was_killed_or_may_pass_is_tried_again_and_nothing_else(
+    airflow: Airflow, nightly: Run
+) -> None:
+    again = {task: attempts for task, (_, attempts) in nightly.tasks.items() if attempts > 1}
+    assert again == {"train_model": 2, "count_rows": 2}
+    assert "the counter does not answer" in airflow.log(nightly.id, "count_rows")
+    assert nightly.steps["count_rows"]["attempts"] == 2
+
+
+def test_no_step_was_done_twice_in_effect(airflow: Airflow, nightly: Run) -> None:
+    assert effects(airflow, nightly.id) == ONCE
+
+
+def test_the_xcom_of_a_task_is_its_record(airflow: Airflow, nightly: Run) -> None:
+    for task in ("extract_data", "notify_team"):
+        left = airflow.of_run(nightly.id, "taskInstances", task, "xcomEntries", "return_value")
+        value = left["value"]
+        record = json.loads(value) if isinstance(value, str) else value
+        assert record == nightly.steps[task]["record"]
+
+
+def test_what_a_step_says_is_in_the_log_of_its_task_and_little_else(
+    airflow: Airflow, nightly: Run
+) -> None:
+    rows = nightly.steps["extract_data"]["record"]["rows"]
+    assert f"counted {rows} rows" in airflow.log(nightly.id, "count_rows", 2)
+    log = airflow.log(nightly.id, "validate_data")
+    assert f"validating {rows:,} rows" in log
+    assert "Skipping registering function" not in log  # Great Expectations
+
+
+def test_a_mapped_step_is_a_task_an_item(nightly: Run) -> None:
+    assert nightly.tasks["survey.eu"] == nightly.tasks["survey.us"] == ("success", 1)
+    assert nightly.steps["survey.eu"]["record"] == {"kind": "StepDone", "step": "survey.eu"}
+
+
+def test_a_retry_that_helped_is_no_reason_to_call_anybody(nightly: Run, mailbox: Mailbox) -> None:
+    subjects = [mail["subject"] for mail in mailbox.mails]
+    assert subjects == ["[churn] churn@1 waits for approval"]
 
 
 def test_a_registration_that_only_the_ledger_knows_of_is_not_done_again(
-    airflow: Airflow, triggered: Triggered
+    airflow: Airflow, nightly: Run
 ) -> None:
     """As when the process is killed between the ledger and its last write."""
     project = airflow.opened()
     database = open_database(project)
     StepCache(database).forget("register_model")
-    run = Runs(database).get(triggered.run.id)
+    run = Runs(database).get(nightly.id)
     assert run is not None
     records = {step.step: step.record for step in run.steps}
     before = ("extract_data", "validate_data", "feature_engineering", "train_model")
@@ -168,53 +134,131 @@ def test_a_registration_that_only_the_ledger_knows_of_is_not_done_again(
     assert effects(airflow, run.id) == ONCE
 
 
-def test_a_gate_that_says_no_fails_its_task_at_once_and_what_is_behind_it(
-    airflow: Airflow, refused: str
+def test_drift_starts_a_run_that_airflow_shows_with_its_reason(
+    airflow: Airflow, refused: Triggered
 ) -> None:
-    assert airflow.state(refused) == "failed"
-    tasks = airflow.tasks(refused)
-    assert tasks["evaluate_model"] == ("failed", 1)
-    ends = Counter(state for state, _ in tasks.values())
-    assert ends == {"success": 4, "failed": 1, "upstream_failed": 4}
+    assert refused.first.new
+    shown = airflow.of_run(refused.run.id)
+    assert shown["note"] == REASON
+    assert shown["conf"] == {"feature": "minutes_30d", "reason": REASON}
+    assert shown["run_type"] == "manual"
+    assert refused.first.url == f"{airflow.url}/dags/churn/runs/{refused.run.id}"
 
 
-def test_the_log_of_the_task_says_why(airflow: Airflow, refused: str) -> None:
-    log = airflow.log(refused, "evaluate_model")
+def test_the_same_trigger_starts_one_run(airflow: Airflow, refused: Triggered) -> None:
+    assert (refused.again.id, refused.again.new) == (refused.run.id, False)
+    later = start_run(airflow.opened(), REASON, key=KEY)
+    assert (later.id, later.new, later.state) == (refused.run.id, False, "failed")
+
+
+def test_another_trigger_is_refused_while_a_run_is_under_way(refused: Triggered) -> None:
+    assert isinstance(refused.other, ConflictError)
+    assert f"a run of churn is under way in Airflow: {refused.run.id}" in refused.other.message
+
+
+def test_a_gate_that_says_no_fails_its_task_at_once_and_what_is_behind_it(
+    refused: Triggered,
+) -> None:
+    tasks = refused.run.tasks
+    assert (refused.run.state, tasks["evaluate_model"]) == ("failed", ("failed", 1))
+    assert {tasks[name][0] for name in BEHIND} == {"upstream_failed"}
+    assert Counter(state for state, _ in tasks.values())["success"] == len(tasks) - 5
+    assert not BEHIND & set(refused.run.steps)
+
+
+def test_the_log_of_the_task_says_why_and_so_does_the_record(
+    airflow: Airflow, refused: Triggered
+) -> None:
+    log = airflow.log(refused.run.id, "evaluate_model")
     assert "expected >= 0.9999" in log
     assert "AirflowFailException" in log
+    assert refused.run.told["status"] == "failed"
+    assert refused.run.told["error"]["error"] == "GateFailed"
+    assert "auc_roc" in refused.run.told["error"]["message"]
+    assert refused.run.steps["evaluate_model"]["record"]["kind"] == "ModelReport"
 
 
-BY_HAND = """
-from airflow.sdk import DAG
-from penstock.orchestrators.airflow import PenstockStepOperator
-
-with DAG("by_hand", schedule=None) as dag:
-    PenstockStepOperator(
-        task_id="extract_data", project="PROJECT", environment="dev", needs=[], python="PYTHON"
-    )
-"""
-EXTRACT = """
-import sys
-import pandas as pd
+def test_the_team_hears_of_a_failure_once(
+    airflow: Airflow, refused: Triggered, mailbox: Mailbox
+) -> None:
+    said = "[churn] evaluate_model failed"
+    notices = (airflow.project / ".penstock" / "notices.log").read_text()
+    assert notices.count(said) == 1
+    (mail,) = [mail for mail in mailbox.mails if mail["subject"] == said]
+    assert "expected >= 0.9999" in mail.get_payload(decode=True).decode()
 
 
-def extract(context):
-    print("extracted by", sys.prefix)
-    return pd.DataFrame({"n": [1, 2]})
-"""
+def test_a_failed_gate_leaves_the_endpoint_as_it_was(staging: str, refused: Triggered) -> None:
+    assert model_at(staging) == "churn@1"
+
+
+def test_data_model_and_tested_release_are_told_as_assets_once(
+    airflow: Airflow, nightly: Run, refused: Triggered
+) -> None:
+    """The run that was refused found the same data."""
+    events = airflow.ask("assets/events")["asset_events"]
+    told = {event["uri"]: event["extra"] for event in events}
+    assert len(events) == len(told) == 3
+    data, record = nightly.steps["extract_data"], nightly.steps["register_model"]["record"]
+    model = {name: record[name] for name in ("name", "version", "digest")}
+    assert model.items() <= told["penstock://churn/models/churn"].items()
+    assert told["penstock://churn/data/events"]["rows"] == data["record"]["rows"]
+    assert told["penstock://churn/endpoints/staging"]["model"] == "churn@1"
+
+
+def test_its_tasks_tell_openlineage_of_all_that_began_and_ended(
+    airflow: Airflow, refused: Triggered
+) -> None:
+    lines = (airflow.project / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [fault for event in events for fault in faults(event)] == []
+    told = Counter((event["eventType"], event["job"]["name"]) for event in events)
+    # Two runs, and one attempt more of the step that did not reach its source.
+    assert told["START", "churn"] == 2
+    assert (told["COMPLETE", "churn"], told["FAIL", "churn"]) == (1, 1)
+    assert (told["START", "churn.count_rows"], told["FAIL", "churn.count_rows"]) == (3, 1)
+    assert told["FAIL", "churn.evaluate_model"] == 1
+    facets = [event["run"]["facets"] for event in events]
+    assert len({one["parent"]["run"]["runId"] for one in facets if "parent" in one}) == 2
+
+
+def test_the_end_of_a_run_leaves_a_signed_ledger(airflow: Airflow, refused: Triggered) -> None:
+    audited = airflow.penstock("audit", "verify")
+    assert audited["holds"]
+    assert audited["checkpoints"]
+
+
+def test_a_backfill_makes_the_run_of_a_past_date_as_far_as_it_is_asked(
+    airflow: Airflow, refused: Triggered
+) -> None:
+    asked = {
+        "dag_id": "churn",
+        "from_date": BEFORE.isoformat(),
+        "to_date": (BEFORE.replace(day=6)).isoformat(),
+        "dag_run_conf": {"until": "extract_data"},
+    }
+    made = airflow.ask("backfills", asked)
+    until(lambda: airflow.ask(f"backfills/{made['id']}")["completed_at"], PATIENCE, pause=1)
+    found = airflow.ask("dags/churn/dagRuns?run_type=backfill")["dag_runs"]
+    (run,) = [seen(airflow, one["dag_run_id"]) for one in found]
+    assert run.state == "success", run.tasks
+    ends = Counter(state for state, _ in run.tasks.values())
+    assert (run.tasks["extract_data"][0], ends["success"]) == ("success", 1)
+    assert run.told["status"] == "succeeded"
+    assert datetime.fromisoformat(run.told["as_of"]) == BEFORE
+    last = run.steps["extract_data"]["record"]["last_event"]
+    assert datetime.fromisoformat(last) < BEFORE
 
 
 def test_an_operator_in_a_dag_by_hand_runs_its_step_under_the_python_it_names(
-    airflow: Airflow, python: str, make_project: Callable[..., Project]
+    airflow: Airflow, python: str
 ) -> None:
-    project = make_project(**{"pipeline.py": EXTRACT})
-    text = BY_HAND.replace("PROJECT", str(project.root)).replace("PYTHON", python)
-    (airflow.project / "dags" / "by_hand.py").write_text(text)
-    command = [BIN / "airflow", "dags", "test", "by_hand"]
-    clean = {k: v for k, v in airflow.variables.items() if not k.startswith("PENSTOCK_")}
-    done = subprocess.run(command, env=clean, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert f"extracted by {Path(python).parents[1]}" in done.stdout + done.stderr
+    until(lambda: "by_hand" in str(airflow.ask("dags")), PATIENCE, pause=1)
+    airflow.ask("dags/by_hand/dagRuns", {"dag_run_id": "once", "logical_date": None})
+    until(lambda: airflow.state("once", "by_hand") in ENDED, PATIENCE, pause=1)
+    log = airflow.log("once", "extract_data", dag="by_hand")
+    assert airflow.state("once", "by_hand") == "success", log
+    assert f"extracted by {Path(python).parents[1]}" in log
 
 
 @pytest.mark.parametrize(
@@ -237,7 +281,7 @@ def test_an_airflow_that_lets_nobody_in_is_an_error_that_says_what_to_set(
 
 
 def test_a_dag_that_airflow_does_not_have_or_run_is_an_error(
-    airflow: Airflow, refused: str
+    airflow: Airflow, refused: Triggered
 ) -> None:
     error = refusal(airflow.opened({"PENSTOCK_PROJECT_NAME": "missing"}), key="x")
     assert isinstance(error, ProjectError)
@@ -251,7 +295,7 @@ def test_a_dag_that_airflow_does_not_have_or_run_is_an_error(
 
 
 def test_drift_starts_a_run_whose_reason_is_everywhere_and_which_holds_nothing_when_it_is_ended(
-    airflow: Airflow, refused: str, tmp_path: Path
+    airflow: Airflow, refused: Triggered, tmp_path: Path
 ) -> None:
     by_airflow = replace(airflow, variables={**airflow.variables, **starts_runs(airflow)})
     look = tmp_path / "report.json"
