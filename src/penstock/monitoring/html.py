@@ -8,8 +8,7 @@ from html import escape
 from string import Template
 
 from penstock.monitoring import cards
-from penstock.monitoring.drift import DRIFTED_SHARE
-from penstock.monitoring.report import Measure, Report, Verdict
+from penstock.monitoring.report import DRIFTED_SHARE, Measure, Report, Verdict
 from penstock.profiles.profile import Column, Profile
 
 PAGE = Template("""\

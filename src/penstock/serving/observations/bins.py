@@ -26,7 +26,7 @@ MISSING = -1  # the bin of what is not there
 class NumberBins:
     """Bin i lies between edge i − 1 and edge i; `side` says where a value on an edge is."""
 
-    edges: Sequence[float]  # ascending
+    edges: NDArray[numpy.float64]  # ascending
     side: Literal["left", "right"]  # in the bin below it, or above
 
     def counts(self, matrix: NDArray[numpy.float64], others: Sequence[Any]) -> dict[int, int]:
@@ -72,7 +72,10 @@ def bins_of(path: str, profile: str, digest: str) -> Mapping[str, Bins]:
     """
     if not profile:
         known = read_reference(Path(path))
-        return {name: NumberBins(one["edges"], "right") for name, one in known.items()}
+        return {
+            name: NumberBins(numpy.array(one["edges"], float), "right")
+            for name, one in known.items()
+        }
     try:
         return profile_bins(read_profile(Path(profile), digest))
     except PenstockError:
@@ -84,7 +87,7 @@ def profile_bins(profile: Profile) -> dict[str, Bins]:
     found: dict[str, Bins] = {}
     for column in profile.columns:
         if column.numbers:
-            found[column.name] = NumberBins(column.numbers.edges, "left")
+            found[column.name] = NumberBins(numpy.array(column.numbers.edges, float), "left")
         elif words := words_of(column):
             found[column.name] = WordBins({word: place for place, word in enumerate(words)})
     return found

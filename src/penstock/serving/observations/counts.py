@@ -148,14 +148,16 @@ def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
 
 def _count_predictions(counts: Counts, rows: list[Row]) -> None:
     """The last of a row's outputs: the positive class, where there are several."""
-    rows = [row for row in rows if row.outputs is not None]
-    if not rows:
+    outputs: dict[int, list[Any]] = {}
+    for row in rows:
+        if row.outputs is not None:
+            outputs.setdefault(row.width, []).append(row.outputs)
+    if not outputs:
         return
-    parts = []
-    for width in {row.width for row in rows}:
-        raw = b"".join([row.outputs for row in rows if row.width == width])
-        parts.append(numpy.frombuffer(raw, float).reshape(-1, width)[:, -1])
-    values = numpy.concatenate(parts)
+    raw = [numpy.frombuffer(b"".join(of_width), float) for of_width in outputs.values()]
+    values = numpy.concatenate(
+        [part[width - 1 :: width] for part, width in zip(raw, outputs, strict=True)]
+    )
     _add(counts.predictions, tally(score_bins(values)))
     values = values[numpy.isfinite(values)]
     counts.prediction_sum += float(values.sum())

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from penstock.serving.observations.bins import Bins
 from penstock.serving.observations.counts import ArmKey, Counts, counted
@@ -81,8 +80,7 @@ class Observer:
         """Names a release's features, and the bins of those that have some."""
         self._names[release] = tuple(names)
         if reference:
-            bins = {name: np.array(edges, dtype=float) for name, edges in reference.items()}
-            self._references = {**self._references, release: bins}
+            self._references = {**self._references, release: reference}
 
     def follow(self, epoch: str, slow_us: int) -> None:
         """Says how long an answer of an epoch may take, in µs (0: for ever), before the first."""
