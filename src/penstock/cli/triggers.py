@@ -178,12 +178,19 @@ def _story(found: Order | Held) -> list[str]:
     for cause in found.causes:
         asked = f" (entry {cause.request} asks for it)" if cause.request else ""
         lines.append(f"  {cause.kind}: {cause.reason}{asked}")
-        lines += [f"    {name}: {value}" for name, value in cause.numbers.items()]
+        lines += [f"    {name}: {_shown(value)}" for name, value in cause.numbers.items()]
     if isinstance(found, Order):
         lines += [f"  joined meanwhile: {key}" for key in found.joined]
         lines.append(f"  {found.outcome}: {found.said}" if found.outcome else "  goes on")
         lines += [f"  then {strategy}: {rollout}" for strategy, rollout in found.followed]
     return lines
+
+
+def _shown(value: Any) -> str:
+    """A number of a cause, or one for each of what was found."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _as_json(found: Order | Held | None) -> dict[str, Any] | None:
