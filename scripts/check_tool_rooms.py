@@ -31,7 +31,7 @@ ROOMS = {
     "optuna": {"training"},
     "polars": {"features"},
     "prefect": {"orchestrators"},
-    "prometheus_client": {"serving", "monitoring"},
+    "prometheus_client": {"serving", "monitoring", "services"},
     "pyspark": {"features"},
     "ray": {"serving"},
     "redis": {"features"},
