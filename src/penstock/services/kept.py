@@ -55,7 +55,7 @@ class Kept:
             self._other = other
         elif hindered:
             self._reason = hindered
-        elif self._due is None or now >= self._due:
+        elif not self._rests(now):
             self._start(now)
 
     def standing(self) -> ServiceStanding:
@@ -100,6 +100,10 @@ class Kept:
     def _served_elsewhere(self) -> int:
         """A deployment starts a gateway where none runs, which outlives it."""
         return endpoint.status(self._folder).pid if self.service.endpoint else 0
+
+    def _rests(self, now: datetime) -> bool:
+        """Whether its pause is not over; a clock that was put back makes none longer."""
+        return self._due is not None and (self._since or now) <= now < self._due
 
     def _start(self, now: datetime) -> None:
         self._child = Child(self.service, self._log, self._project.settings.services)

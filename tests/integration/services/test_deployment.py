@@ -55,9 +55,19 @@ def test_compose_starts_each_service_after_what_it_leans_on(deploy: Path) -> Non
     assert "${STATE_PASSWORD:?" in services["penstock"]["environment"]["PENSTOCK_STATE_URL"]
 
 
+def test_prometheus_reads_whatever_has_metrics(deploy: Path) -> None:
+    config: dict[str, Any] = yaml.safe_load((deploy / "prometheus/prometheus.yml").read_text())
+    jobs = [one["static_configs"] for one in config["scrape_configs"]]
+    targets = {target for job in jobs for group in job for target in group["targets"]}
+    assert targets == {"penstock:8700", "penstock:8601", "penstock:8620"}
+    assert (deploy / "prometheus" / config["rule_files"][0]).is_file()
+
+
 def test_prometheus_and_alertmanager_take_their_files(deploy: Path) -> None:
     for tool, words in (
         ("promtool", ["check", "config", "prometheus/prometheus.yml"]),
+        ("promtool", ["check", "rules", "prometheus/rules.yml"]),
+        ("promtool", ["test", "rules", "prometheus/rules_test.yml"]),
         ("amtool", ["check-config", "alertmanager.yml"]),
     ):
         if not shutil.which(tool):
