@@ -44,6 +44,7 @@ max_latency_ratio = 1000
 max_cpu_ratio = 1000
 max_memory_ratio = 1000
 """
+PATIENCE = 1200.0  # seconds; a busy machine is slow, not wrong
 VISIT = {"rows": [{"usage": 0.5, "age": 50.0}]}
 
 
@@ -146,7 +147,7 @@ def test_new_data_starts_one_run_whose_model_goes_all_the_way(shop: User) -> Non
     run = next(iter(re.findall(r'"run": "([^"]+)"', fired)))
 
     ended = list[dict[str, Any]]()
-    until(lambda: ended.extend(check(shop)["ended"]) or ended, 600, pause=1.0)
+    until(lambda: ended.extend(check(shop)["ended"]) or ended, PATIENCE, pause=1.0)
     assert (ended[0]["outcome"], ended[0]["version"]) == ("registered", "shop@2"), ended
     assert len(entries(shop, "trigger.fired")) == 2  # the first was by hand
     told_of(shop, run, "file source/events.parquet changed")
@@ -199,5 +200,5 @@ def over(user: User, rollout: str) -> str:
         found.update(user.penstock("rollout", "show", rollout, "--json").json)
         return bool(found["outcome"])
 
-    until(ended, 600, pause=0.5)
+    until(ended, PATIENCE, pause=0.5)
     return str(found["outcome"])
