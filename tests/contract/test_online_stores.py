@@ -484,7 +484,7 @@ def test_long_keys_are_told_apart(store: FeatureStore) -> None:
 
 
 def test_hundreds_of_entities_at_once(store: FeatureStore) -> None:
-    """More than DynamoDB takes at once: 100 to read, 25 to write."""
+    """More than DynamoDB reads at once, which is 100."""
     store.apply([driver, trips()])
     set_clock(store, NOW)
     count = 250
