@@ -180,7 +180,7 @@ def test_what_the_gateways_counted_says_the_same_as_the_log(churn: User, answere
     for name, measure in logged["features"].items():
         if measure["value"] is not None and name.startswith("drift "):
             assert live["features"][name]["value"] == pytest.approx(measure["value"]), name
-            assert live["features"][name]["rows"] == measure["rows"] == 400
+            assert live["features"][name]["rows"] == measure["rows"]
     assert live["data"]["range_share"]["verdict"] == "insufficient"
     assert "not judged live, because" in live["data"]["range_share"]["reason"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from penstock.gates.metrics import SMALLER_IS_BETTER
 from penstock.monitoring import performance_plots
+from penstock.monitoring.history import HERE
 from penstock.monitoring.performance_plots import Bar, Course, Point
 from penstock.monitoring.plots import histogram, shares
 from penstock.monitoring.report import Measure, Report, Verdict
@@ -29,8 +30,16 @@ HOW = ("estimated", "realised")
 CALIBRATION = ("calibration_error", "realised_calibration_error")
 
 
-def badge(verdict: Verdict, text: str = "") -> str:
-    return f'<span class="badge {verdict}">{text or SAYS[verdict]}</span>'
+def badge(verdict: Verdict, text: str) -> str:
+    return f'<span class="badge {verdict}">{text}</span>'
+
+
+def badge_of(measures: Sequence[Measure]) -> str:
+    """How some measures stand together; what this window shows, and too few others, is pending."""
+    worst = _worst(measures)
+    if worst is Verdict.FINE and any(one.details.get(HERE) for one in measures):
+        return badge(Verdict.INSUFFICIENT, "pending")
+    return badge(worst, SAYS[worst])
 
 
 def of_columns(
@@ -44,7 +53,7 @@ def of_columns(
         before = reference.prediction if one.subject == PREDICTION else None
         before = before or reference.column(one.subject)
         plot = _of_column(before, columns[one.subject]) if before else ""
-        yield _card(one.subject, plot, [one.reason], one.verdict)
+        yield _card(one.subject, plot, [one.reason], [one])
     yield "</div>"
 
 
@@ -57,11 +66,11 @@ def of_performance(report: Report, earlier: Sequence[Report]) -> Iterator[str]:
     for metric in named:
         pair = [whole[f"{how}_{metric}"] for how in HOW if f"{how}_{metric}" in whole]
         plot = performance_plots.over_windows(course_of(metric, [*earlier, report]))
-        yield _card(metric, plot, map(_said, pair), _worst(pair))
+        yield _card(metric, plot, map(_said, pair), pair)
     if seen := [whole[name] for name in CALIBRATION if name in whole]:
         curves = [whole[n].details["curve"] if n in whole else () for n in CALIBRATION]
         plot = performance_plots.calibration(*curves)
-        yield _card("calibration", plot, map(_said, seen), _worst(seen))
+        yield _card("calibration", plot, map(_said, seen), seen)
     yield "</div>"
     yield from _of_slices(report)
 
@@ -108,17 +117,21 @@ def _of_slices(report: Report) -> Iterator[str]:
         worst = next(one for one in report.measures if one.name == "worst_slice")
         title = f"{told[0].name} by {worst.subject.partition('=')[0]}"
         reason = f"the worst is {worst.subject}: {worst.reason}"
-        card = _card(title, performance_plots.slices(bars), [reason], worst.verdict, "wide")
+        card = _card(title, performance_plots.slices(bars), [reason], [worst], "wide")
         yield f'{OF_SLICES}<div class="cards">{card}</div>'
 
 
 def _card(
-    title: str, plot: str, reasons: Iterator[str] | Sequence[str], verdict: Verdict, kind: str = ""
+    title: str,
+    plot: str,
+    reasons: Iterable[str],
+    measures: Sequence[Measure],
+    kind: str = "",
 ) -> str:
     said = "".join(f"<p>{escape(one)}</p>" for one in reasons)
     return (
-        f'<article class="card {verdict} {kind}"><header><h3>{escape(title)}</h3>'
-        f"{badge(verdict)}</header>{plot}{said}</article>"
+        f'<article class="card {_worst(measures)} {kind}"><header><h3>{escape(title)}</h3>'
+        f"{badge_of(measures)}</header>{plot}{said}</article>"
     )
 
 

@@ -6,7 +6,7 @@ window are looked at whole, so that labels that take long are not left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -22,6 +22,7 @@ from penstock.monitoring.window import Window, independent_share, window_of_log
 from penstock.monitoring_settings import PerformanceSettings
 from penstock.profiles.profile import Scores as KeptScores
 from penstock.serving.feedback import disagreeing
+from penstock.serving.prediction_ids import parsed
 from penstock.serving.release import EndpointFolder
 from penstock.state.outcomes import Labelled, labels
 from penstock.stats.outcomes_by_score import Outcomes
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from penstock.monitoring.looking import Look
 
 T = TypeVar("T")
+CLOCKS = timedelta(days=1)  # that an id's time and its row's may be apart
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # that feedback may be about
 
 
@@ -135,8 +137,8 @@ class Evidence:
         """Ids with a label that the log does not know, whichever version is meant."""
         if not self.told:
             return []
-        look = self.look
-        log = window_of_log(look.project, look.endpoint, None, None, self._connection)
+        look, since = self.look, _made_from(self.told)
+        log = window_of_log(look.project, look.endpoint, since, None, self._connection)
         return log.rows.ask(lambda rows: served.unknown(rows, self._labels))
 
     @cached_property
@@ -154,3 +156,10 @@ class Evidence:
     @cached_property
     def _labels(self) -> DuckDBPyRelation:
         return self._connection.from_arrow(served.labels_told(self.told))
+
+
+def _made_from(told: Iterable[Labelled]) -> datetime | None:
+    """No prediction that labels are about is older; None where an id does not say."""
+    ids = [parsed(one.prediction_id) for one in told]
+    made = [one.made for one in ids if one is not None and one.made is not None]
+    return min(made) - CLOCKS if len(made) == len(ids) else None

@@ -147,7 +147,7 @@ def _table(measures: Sequence[Measure]) -> str:
     if not measures:
         return ""
     rows = "\n".join(
-        f"<tr><td>{cards.badge(one.verdict)}</td><td>{escape(one.subject or 'all')}</td>"
+        f"<tr><td>{cards.badge_of([one])}</td><td>{escape(one.subject or 'all')}</td>"
         f"<td>{escape(one.name)}</td><td>{escape(one.reason)}</td></tr>"
         for one in measures
     )
