@@ -324,3 +324,25 @@ def test_answers_about_one_entity_are_hardly_more_than_one(shop: Shop) -> None:
     assert once is not None
     assert again is not None
     assert again[1] - again[0] > 0.8 * (once[1] - once[0])
+
+
+def test_answers_that_are_no_number_are_counted_and_leave_the_estimate_as_it_is(
+    shop: Shop, tmp_path: Path
+) -> None:
+    score, _ = calibrated_rows(900, 16)
+    shop.answers(score)
+    before = shop.measures()
+    shop.answers(np.full(100, np.nan))
+    after = shop.measures()
+    pq.write_table(
+        pa.table({"prediction": pa.array([*score, *[None] * 50, *[np.nan] * 50])}),
+        tmp_path / "rows.parquet",
+    )
+    of_file = shop.measures(window=window_of_file(tmp_path / "rows.parquet"), endpoint="")
+
+    for found in (after, of_file):
+        assert found["unusable_outputs"].value == 100
+        for name in ("accuracy", "auc_roc", "log_loss"):
+            now, was = found[f"estimated_{name}"], before[f"estimated_{name}"]
+            assert now.value == pytest.approx(was.value)
+            assert now.rows == 900

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from penstock.stats.outcomes_by_score import Outcomes
+from penstock.stats.outcomes_by_score import Outcomes, condensed, counted, metric
 from penstock.stats.performance_estimation import Estimate, Estimates, estimated, realised
 
 SAMPLE = Path(__file__).parents[2] / "vectors" / "nannyml" / "synthetic_sample.csv"
@@ -82,3 +83,27 @@ def test_what_was_realised_of_the_published_sample_lies_in_the_interval_of_its_e
         low, high = one.interval()
         assert low < value(known, name) < high
         assert high - low < 0.015
+
+
+def test_what_comes_true_lies_in_the_interval_as_often_as_is_said() -> None:
+    """Overconfident scores, and inputs that moved: 95 % of the intervals hold what is realised."""
+    generator, worlds = np.random.default_rng(3), 60
+    hits = dict.fromkeys(METRICS, 0)
+
+    def drawn(size: int, *shape: float) -> Outcomes:
+        score = generator.beta(*shape, size)
+        odds = np.log(score / (1 - score)) / 1.5  # what a score of the model means
+        label = generator.random(size) < 1 / (1 + np.exp(-odds))
+        return counted(score, label.astype(np.int8))
+
+    for _ in range(worlds):
+        reference = condensed(drawn(3_000, 0.7, 1.3), THRESHOLD)
+        sample = drawn(1_000, 1.1, 1.0)
+        found = estimated(sample.scores, reference, METRICS, THRESHOLD, generator)
+        for name in METRICS:
+            one = found[name]
+            assert isinstance(one, Estimate)
+            low, high = one.interval()
+            hits[name] += low <= metric(name, sample.score, THRESHOLD)(sample.weights) <= high
+    least = stats.binom.ppf(0.001, worlds, 0.95)
+    assert all(count >= least for count in hits.values()), hits
