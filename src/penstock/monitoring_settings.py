@@ -177,7 +177,12 @@ DEFAULT_RULES: Mapping[str, Mapping[str, Any]] = {
     "calibration": {"metric": "calibration_error", "group": "model"},
     "retraining_pays": {"metric": "retraining_gain", "severity": "info", "group": "model"},
     "unusable_labels": {"metric": "labels_*", "group": "labels"},
-    "few_labels": {"metric": "label_coverage", "severity": "info", "group": "labels"},
+    "few_labels": {  # of the load tests in staging nobody will ever know what came true
+        "metric": "label_coverage",
+        "endpoint": "production",
+        "severity": "info",
+        "group": "labels",
+    },
     "unusable_outputs": {"metric": "*_outputs", "group": "service"},
     "monitoring_silent": {"metric": "monitoring.silent", "severity": "page", "group": "monitoring"},
     "monitoring_errors": {"metric": "monitoring.errors", "looks": 2, "group": "monitoring"},
