@@ -144,12 +144,12 @@ def is_slow(row: Row, slow_us: Mapping[str, int]) -> bool:
 
 def _count_predictions(counts: Counts, rows: list[Row]) -> None:
     """The last of a row's outputs: the positive class, where there are several."""
-    rows = [row for row in rows if row.outputs is not None]
-    if not rows:
+    answers = [(row.width, row.outputs) for row in rows if row.outputs is not None]
+    if not answers:
         return
     parts = []
-    for width in {row.width for row in rows}:
-        raw = b"".join([row.outputs for row in rows if row.width == width])
+    for width in {width for width, _ in answers}:
+        raw = b"".join([outputs for its, outputs in answers if its == width])
         parts.append(numpy.frombuffer(raw, float).reshape(-1, width)[:, -1])
     values = numpy.concatenate(parts)
     _add(counts.predictions, _tally(score_bins(values)))
