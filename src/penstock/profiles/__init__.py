@@ -2,6 +2,7 @@
 
 profile   the record: a column of numbers or of words, the scores of a model, and all of them
 edges     where the bins of a column of numbers lie
-counting  rows → a profile, in DuckDB: a new one, or one in the shape of another
+counting  rows → a profile: a new one, or one in the shape of another
+tallies   what is counted of one column while its rows pass by
 keeping   a profile as a file that is named by its digest
 """
