@@ -24,10 +24,10 @@ from penstock.errors import PenstockError
 from penstock.orchestrators.airflow_api import AirflowRun, start_run
 from penstock.project import Project
 
-TWICE_A_YEAR = "0 0 5 1,7 *"
-AS_OF = datetime(2026, 1, 5, tzinfo=UTC)
+LEAP_DAYS = "0 0 29 2 *"  # of which the latest stays the latest until 2028
+AS_OF = datetime(2024, 2, 29, tzinfo=UTC)
 REASON = "drift: minutes_30d moved by 0.31 (PSI) in 3 of 3 windows"
-KEY = "drift/2026-01-05"
+KEY = "drift/2024-02-29"
 # The first time, training goes on until its process is killed.
 UNTIL_KILLED = """    import os
     import signal
@@ -91,9 +91,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
 def airflow(
     tmp_path_factory: pytest.TempPathFactory, mailbox: Mailbox, python: str
 ) -> Iterator[Airflow]:
-    """It starts the run of the latest date of the schedule by itself."""
+    """It starts the run of the latest date of the schedule by itself, once all of it is up."""
     settings = {
-        "PENSTOCK_PIPELINE_SCHEDULE": TWICE_A_YEAR,
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "PENSTOCK_PIPELINE_SCHEDULE": LEAP_DAYS,
+        "PENSTOCK_PIPELINE_START_DATE": "2020-01-01T00:00:00Z",
         "PENSTOCK_NOTIFY_EMAILS": "team@example.com",
         "PENSTOCK_NOTIFY_SMTP_HOST": "127.0.0.1",
         "PENSTOCK_NOTIFY_SMTP_PORT": str(mailbox.port),
@@ -118,6 +120,7 @@ def airflow(
                 stream.write(more)
 
     with local_executor(folder, settings, prepare) as deployed:
+        deployed.change("dags/churn", {"is_paused": False})
         yield deployed
 
 
