@@ -215,7 +215,7 @@ def test_columns_that_say_nothing_and_clocks_that_are_wrong_are_named(
     part = log / f"parquet/date={ahead:%Y-%m-%d}/endpoint=staging/other-host.parquet"
     part.parent.mkdir(parents=True, exist_ok=True)
     export = tmp_path / "log.parquet"
-    assert churn.penstock("predictions", "export", "--out", str(export)).status == 0
+    assert churn.penstock("predictions", "export", "--output", str(export)).status == 0
     duckdb.sql(
         f"COPY (SELECT * REPLACE (TIMESTAMPTZ '{ahead.isoformat()}' AS arrived_at) "
         f"FROM '{export}' LIMIT 2) TO '{part}'"
