@@ -194,11 +194,9 @@ def told_of(user: User, run: str, reason: str) -> None:
 
 def over(user: User, rollout: str) -> str:
     """How a rollout ended."""
-    found = dict[str, Any]()
 
-    def ended() -> bool:
-        found.update(user.penstock("rollout", "show", rollout, "--json").json)
-        return bool(found["outcome"])
+    def outcome() -> str:
+        listed = user.penstock("rollout", "list", "--json").json
+        return str(next(one["outcome"] for one in listed if one["id"] == rollout) or "")
 
-    until(ended, PATIENCE, pause=0.5)
-    return str(found["outcome"])
+    return str(until(outcome, PATIENCE, pause=0.5))
