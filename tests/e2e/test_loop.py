@@ -38,7 +38,7 @@ guardrails = ["error_rate", { metric = "latency_p95", limit_ms = 5000 }]
 stages = [{ weight = 0.5, bake = "1s", max = "10m" }, { weight = 1.0, bake = "1s", max = "10m" }]
 
 [rollout.shadow]
-duration = "2s"
+duration = "10s" # it waits four times as long for evidence
 max_disagreement = 1.0
 max_latency_ratio = 1000
 max_cpu_ratio = 1000
