@@ -38,7 +38,7 @@ guardrails = ["error_rate", { metric = "latency_p95", limit_ms = 5000 }]
 stages = [{ weight = 0.5, bake = "1s", max = "10m" }, { weight = 1.0, bake = "1s", max = "10m" }]
 
 [rollout.shadow]
-duration = "2s"
+duration = "10s" # it waits four times as long for evidence
 max_disagreement = 1.0
 max_latency_ratio = 1000
 max_cpu_ratio = 1000
@@ -194,11 +194,9 @@ def told_of(user: User, run: str, reason: str) -> None:
 
 def over(user: User, rollout: str) -> str:
     """How a rollout ended."""
-    found = dict[str, Any]()
 
-    def ended() -> bool:
-        found.update(user.penstock("rollout", "show", rollout, "--json").json)
-        return bool(found["outcome"])
+    def outcome() -> str:
+        listed = user.penstock("rollout", "list", "--json").json
+        return str(next(one["outcome"] for one in listed if one["id"] == rollout) or "")
 
-    until(ended, PATIENCE, pause=0.5)
-    return str(found["outcome"])
+    return str(until(outcome, PATIENCE, pause=0.5))
