@@ -178,6 +178,7 @@ class ShadowSettings(Section):
     duration: LongSpan = timedelta(days=3)
     share: float = Field(default=1.0, gt=0, le=1)  # of the requests that are copied
     max_disagreement: Ratio = 0.01  # share of pairs whose predictions differ
+    max_dropped: Ratio = 0.01  # share of the copies for which the candidate was not free
     max_latency_ratio: float = Field(default=1.2, gt=0)  # candidate / baseline, geometric mean
     max_cpu_ratio: float = Field(default=2.0, gt=0)  # CPU seconds a request, candidate / baseline
     max_memory_ratio: float = Field(default=2.0, gt=0)  # bytes of the processes, at most

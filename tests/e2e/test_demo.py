@@ -26,6 +26,8 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     user.edit("params.yaml", "customers: 1500", "customers: 3000")  # as many as drift needs
     # How fast this machine is while other tests run on it is not what is tested.
     user.edit("rollout.toml", "limit_ms = 250", "limit_ms = 5000")
+    user.edit("rollout.toml", "max_dropped = 0.1", "max_dropped = 1")
+    user.edit("rollout.toml", "_ratio = 5", "_ratio = 100000")
     user.edit("rollout.toml", 'bake = "5s"', 'bake = "1s"')
     user.edit("rollout.toml", '= "5s"', '= "1s"')
     user.variables |= {"PENSTOCK_LOAD_TEST_DURATION": "1s"}

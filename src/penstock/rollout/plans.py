@@ -52,6 +52,7 @@ def shadow_limits(settings: RolloutSettings) -> ShadowLimits:
     shadow = settings.shadow
     return ShadowLimits(
         max_disagreement=shadow.max_disagreement,
+        max_dropped=shadow.max_dropped,
         max_latency_ratio=shadow.max_latency_ratio,
         max_cpu_ratio=shadow.max_cpu_ratio,
         max_memory_ratio=shadow.max_memory_ratio,
