@@ -315,7 +315,7 @@ def test_users_ask_by_their_role(database: Engine, triggers: Callable[..., Answe
 
 
 SEEN = [
-    ("features", "drift", Kind.DRIFT),
+    ("features", "drifted_share", Kind.DRIFT),
     ("performance", "estimated_auc_roc", Kind.PERFORMANCE),
     ("freshness", "event_age_s", Kind.FRESHNESS),
 ]
