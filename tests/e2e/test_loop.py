@@ -120,7 +120,7 @@ def controller(user: User) -> Iterator[str]:
 def test_a_model_that_is_no_better_ends_there_and_says_so(shop: User) -> None:
     fired = shop.penstock("triggers", "fire", "--reason", "prices changed", "--wait")
     assert fired.status == 1, fired.text
-    said = "no better: the retrained model is no better than shop@1, which stays"
+    said = "no better: the retrained model is no better than shop@1, which stays: auc_roc +0.0000"
     assert fired.out.splitlines()[-1] == said
     run = shop.penstock("runs", "list", "--json").json[0]
     assert (run["trigger"], run["reason"], run["status"]) == ("manual", "prices changed", "failed")

@@ -106,14 +106,14 @@ def _dropped(evidence: ShadowEvidence, limits: ShadowLimits, alpha: float) -> Ve
 
 
 def _rate(metric: str, hits: int, trials: int, limit: float, alpha: float, beta: float) -> Verdict:
-    """A share against its limit, by one-sided e-processes both ways."""
+    """A share against its limit, by one-sided e-processes both ways. None is above a limit of 1."""
     near = min(max(limit, 1e-6), 1 - 1e-6)  # no odds are formed of 0 and 1
     above, below = log_e_rate_above(hits, trials, near), log_e_rate_below(hits, trials, near)
     low, high = rate_interval(hits, trials, near=near, alpha=alpha)
     judgement = Judgement.INSUFFICIENT
     if above >= math.log(1 / alpha):
         judgement = Judgement.FAIL
-    elif below >= math.log(1 / beta):
+    elif below >= math.log(1 / beta) or limit >= 1:
         judgement = Judgement.PASS
     share = hits / trials if trials else 0.0
     return Verdict(

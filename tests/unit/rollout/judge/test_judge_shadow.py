@@ -141,12 +141,14 @@ def test_labels_are_compared_by_discordant_pairs(
     assert verdict.judgement is judgement, verdict
 
 
-def test_limits_of_none_and_of_zero() -> None:
+def test_limits_of_none_of_zero_and_of_all() -> None:
     unlimited = dataclasses.replace(LIMITS, max_cpu_ratio=None, max_memory_ratio=None)
     assert not {"cpu_ratio", "memory_ratio"} & set(judged(unlimited))
     strict = dataclasses.replace(LIMITS, max_disagreement=0.0)
     assert judged(strict)["disagreement"].judgement is Judgement.FAIL
     assert judged(strict, disagreements=0)["disagreement"].judgement is Judgement.INSUFFICIENT
+    lenient = dataclasses.replace(LIMITS, max_disagreement=1.0)
+    assert judged(lenient, pairs=900, disagreements=900)["disagreement"].judgement is Judgement.PASS
 
 
 counts = st.integers(0, 10**6)
