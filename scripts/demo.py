@@ -47,7 +47,7 @@ DIVISION = (
     Edit("penstock.toml", 'service = "churn_v1"', 'service = "churn_v2"'),
 )  # fmt: skip
 
-WEEKS_AS_EVER = (1, 2)
+WEEKS_AS_EVER = (2,)
 WEEKS_WITH_APP = (12, 13)  # in k of n looks drift is an alarm: 2 of 3
 HALF_A_YEAR_LATER, AT_LAST = 38, 39
 LOOKS = """\
