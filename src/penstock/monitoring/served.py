@@ -59,7 +59,7 @@ def scored(rows: duckdb.DuckDBPyRelation, logged: bool) -> duckdb.DuckDBPyRelati
 
 def answered(rows: duckdb.DuckDBPyRelation, threshold: float) -> Answered:
     """How many there are, and their scores."""
-    counts = rows.aggregate(f"count(*), count(*) - count(score), count_if(NOT {PROBABILITY})")
+    counts = rows.aggregate(f"count(*), count(*) - count(score), coalesce(count_if(NOT {PROBABILITY}), 0)")
     return Answered(scores_of(rows.filter(PROBABILITY), threshold), *counts.fetchall()[0])
 
 

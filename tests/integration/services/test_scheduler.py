@@ -169,7 +169,7 @@ def test_a_night_whose_clocks_are_changed_has_one_run(
         world.work(one)
         world.now += HOUR / 2
     assert [slot.isoformat()[:16] for slot in world.said("ended")] == slots
-    told = [f"schedule 30 2 * * * Europe/Berlin: {slot.replace('T', ' ')} UTC" for slot in slots]
+    told = [f"30 2 * * * Europe/Berlin: {slot.replace('T', ' ')} UTC" for slot in slots]
     assert [reason.partition(",")[0] for reason in world.reasons] == told
 
 

@@ -72,7 +72,7 @@ class Reading:
             snapshot, rows = self._now = self._now or self._read()
             try:
                 found = question(rows)
-            except duckdb.Error:
+            except (duckdb.Error, OSError):  # the latter from rows that are read as Arrow
                 if snapshot.stands():
                     raise
             else:
