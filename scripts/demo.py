@@ -50,6 +50,7 @@ DIVISION = (
 WEEKS_AS_EVER = (2,)
 WEEKS_WITH_APP = (12, 13)  # in k of n looks drift is an alarm: 2 of 3
 HALF_A_YEAR_LATER, AT_LAST = 38, 39
+WITHOUT_IT = (Edit("penstock.toml", 'service = "churn_v2"', 'service = "churn_v1"'),)
 LOOKS = """\
 [monitoring]
 window = "20s" # a week's visitors come within ten
@@ -163,7 +164,8 @@ class Demo(Stage):
             )
 
     def live_through_the_change(self) -> None:
-        self.change(TIME_LAPSE)
+        say("The mistake is taken back first: what is retrained would make it again.")
+        self.change(WITHOUT_IT + TIME_LAPSE)
         say("Each look is a round of `penstock monitor loop`, which `penstock up` keeps going.")
         for week in WEEKS_AS_EVER:
             self.look(week)
