@@ -59,7 +59,8 @@ def scored(rows: duckdb.DuckDBPyRelation, logged: bool) -> duckdb.DuckDBPyRelati
 
 def answered(rows: duckdb.DuckDBPyRelation, threshold: float) -> Answered:
     """How many there are, and their scores."""
-    counts = rows.aggregate(f"count(*), count(*) - count(score), coalesce(count_if(NOT {PROBABILITY}), 0)")
+    improbable = f"coalesce(count_if(NOT {PROBABILITY}), 0)"
+    counts = rows.aggregate(f"count(*), count(*) - count(score), {improbable}")
     return Answered(scores_of(rows.filter(PROBABILITY), threshold), *counts.fetchall()[0])
 
 
