@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,11 +108,16 @@ def test_the_customers_change_and_the_loop_closes(churn: User, printed: str) -> 
     assert churn.penstock("alerts", "list", "--json").json["alerts"] == []
     (alarm,) = churn.penstock("alerts", "list", "--all", "--json").json["alerts"]
     assert (alarm["rule"], alarm["status"]) == ("drifted_share", "resolved")
-    ledger = churn.penstock("audit", "log", "--json").json
-    fired = [one for one in ledger if one["action"] == "trigger.fired"]
+    fired = entries(churn, "trigger.fired")
+    assert fired
     assert all("drifted_share" in one["reason"] for one in fired)
-    followed = [one["details"]["strategy"] for one in ledger if one["action"] == "trigger.followed"]
+    followed = [one["details"]["strategy"] for one in reversed(entries(churn, "trigger.followed"))]
     assert followed == ["shadow", "canary"]
+
+
+def entries(user: User, action: str) -> list[dict[str, Any]]:
+    """Of the ledger, the newest first."""
+    return list(user.penstock("audit", "log", "--action", action, "--json").json)
 
 
 def test_every_command_is_printed_as_it_is_typed(printed: str) -> None:
