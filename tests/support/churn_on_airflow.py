@@ -19,6 +19,7 @@ from airflows import PATIENCE, Airflow, edited, local_executor, refuse_all
 from environments import other_python
 from gateways import until
 from mailboxes import Mailbox, running
+from own_steps import COUNT_ROWS, SURVEY
 
 from penstock.errors import PenstockError
 from penstock.orchestrators.airflow_api import AirflowRun, start_run
@@ -37,24 +38,6 @@ UNTIL_KILLED = """    import os
         Path("trained").write_text(str(os.getpid()))
         signal.pause()
     model = LGBM"""
-OWN_STEPS = """
-from penstock import step
-from penstock.records import DatasetVersion
-
-
-@step(after="validate_data", before="train_model")
-def count_rows(context, dataset: DatasetVersion):
-    trouble = context.project / "trouble"
-    if trouble.exists():
-        trouble.unlink()
-        raise ConnectionError("the counter does not answer")
-    print("counted", dataset.rows, "rows")
-
-
-@step(after="extract_data", map="regions")
-def survey(context, dataset: DatasetVersion):
-    print("surveyed", context.item)
-"""
 BY_HAND = """
 from airflow.sdk import DAG
 from penstock.orchestrators.airflow import PenstockStepOperator
@@ -113,7 +96,7 @@ def airflow(
         (project / "dags" / "by_hand.py").write_text(by_hand)
         edited(project / "pipeline.py", "    model = LGBM", UNTIL_KILLED)
         for file, more in {
-            "pipeline.py": OWN_STEPS,
+            "pipeline.py": COUNT_ROWS + SURVEY,
             "params.yaml": "\nsurvey:\n  regions: [eu, us]\n",
         }.items():
             with (project / file).open("a") as stream:

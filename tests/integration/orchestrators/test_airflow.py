@@ -11,31 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_steps import COUNT_ROWS, SURVEY
 
 from penstock.cli.main import run
 from penstock.pipeline.plan import plan_of
 from penstock.project import open_project
 
 pytestmark = pytest.mark.slow
-
-OWN_STEPS = """
-from penstock import step
-from penstock.records import DatasetVersion
-
-
-@step(after="validate_data", before="train_model")
-def count_rows(context, dataset: DatasetVersion):
-    trouble = context.project / "trouble"
-    if trouble.exists():
-        trouble.unlink()
-        raise ConnectionError("the counter does not answer")
-    print("counted", dataset.rows, "rows")
-
-
-@step(after="extract_data", map="regions")
-def survey(context, dataset: DatasetVersion):
-    print("surveyed", context.item)
-"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +48,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     named = '"shop-team"\ntags = ["shop", "nightly"]'
     settings.write_text(settings.read_text().replace('"you@example.com"', named))
     regions = "\nsurvey:\n  regions: [eu, us]\n"
-    for file, more in {"pipeline.py": OWN_STEPS, "params.yaml": regions}.items():
+    for file, more in {"pipeline.py": COUNT_ROWS + SURVEY, "params.yaml": regions}.items():
         with (project / file).open("a") as stream:
             stream.write(more)
     return Airflow(folder / "airflow", project)

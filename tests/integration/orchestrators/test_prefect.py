@@ -18,6 +18,7 @@ from uuid import UUID
 
 import pytest
 from mailboxes import closed_port
+from own_steps import COUNT_ROWS
 
 from penstock.project import open_project
 from penstock.state.database import open_database
@@ -40,19 +41,6 @@ port = 0
 
 [gates.integration]
 latency_p95_ms = "< 5000"
-"""
-COUNT_ROWS = """
-from penstock import step
-from penstock.records import DatasetVersion
-
-
-@step(after="validate_data", before="train_model")
-def count_rows(context, dataset: DatasetVersion):
-    trouble = context.project / "trouble"
-    if trouble.exists():
-        trouble.unlink()
-        raise ConnectionError("the counter does not answer")
-    print("counted", dataset.rows, "rows")
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gateways import Gateway, in_foreground, load, table, until
+from s3_servers import s3_server
 
 from penstock.serving import endpoint
 from penstock.settings import ServingSettings
@@ -25,20 +25,9 @@ OFTEN = {"penstock__serving__prediction_log__upkeep": {"INTERVAL": 0.5}}
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of a server that speaks S3, which the environment names to everybody."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    server.stop()
+    with s3_server(monkeypatch, BUCKET):
+        yield boto3.client("s3")
 
 
 def shipped(store: Any) -> dict[str, bytes]:
