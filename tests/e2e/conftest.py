@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_commands import typed
 
 from penstock.cli.main import run as penstock
 from penstock.project import open_project
@@ -40,6 +41,7 @@ class User:
 
     project: Path
     variables: dict[str, str] = field(default_factory=dict)
+    cold: bool = False  # whether each command imports all that it needs anew
 
     @property
     def environment(self) -> dict[str, str]:
@@ -58,8 +60,10 @@ class User:
             **options,
         )
 
-    def penstock(self, *arguments: str, **options: Any) -> Answer:
-        process = self.start(*arguments, **options)
+    def penstock(self, *arguments: str) -> Answer:
+        if not self.cold:
+            return Answer(*typed(arguments, self.project, self.environment))
+        process = self.start(*arguments)
         out, err = process.communicate(timeout=600)
         return Answer(process.returncode, out, err)
 

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import duckdb
 import pandas as pd
 import pytest
 import yaml
+from warm_commands import typed
 
 from penstock.registry.loading import load_model
 from penstock.serving.prediction_log.reading import predictions
@@ -102,14 +101,10 @@ class Trial:
 
     def penstock(self, *arguments: str, status: int = 0) -> Any:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "penstock", *arguments, "--project", self.folder, "--json"],
-            env={**environment, "CDNOW_CSV": str(CSV), "PENSTOCK_SERVING_PORT": "0"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        environment |= {"CDNOW_CSV": str(CSV), "PENSTOCK_SERVING_PORT": "0"}
+        done = typed([*arguments, "--json"], self.folder, environment)
+        assert done.status == status, done.out + done.err
+        return json.loads(done.out)
 
     @cached_property
     def run(self) -> Any:

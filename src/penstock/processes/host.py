@@ -58,14 +58,17 @@ class Host:
         ours, theirs = Channel.pair()
         self._control = ours
         self._ordering = threading.Lock()
-        self._process = subprocess.Popen(
+        self._process = self._begun(theirs)
+        theirs.close()
+
+    def _begun(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-c", MAIN, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-        theirs.close()
 
     def warm(self, *modules: str) -> None:
         """Asks the host to import modules, and returns at once."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections import Counter
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from airflows import ENDED, ONCE, PATIENCE, Airflow, effects
+from airflows import ENDED, ONCE, PATIENCE, PIPELINE, Airflow, effects
 from churn_on_airflow import (
     AS_OF,
     KEY,
@@ -30,6 +32,7 @@ from mailboxes import Mailbox
 from openlineage_schemas import faults
 
 from penstock.errors import AccessError, ConflictError, PenstockError, ProjectError, ResourceError
+from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.orchestrators.airflow_api import find_run, start_run
 from penstock.orchestrators.task import Task, run_task
 from penstock.state.cache import StepCache
@@ -41,6 +44,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 __all__ = ["airflow", "mailbox", "nightly", "python", "refused", "staging"]
 
+DRIFT = Report(
+    *("features", "churn@1", "production", AS_OF, None, AS_OF, "prediction log", 12_000),
+    (Measure("drifted_share", "", Verdict.FOUND, "40% of the importance", 0.4),),
+)
 BEFORE = datetime(2020, 2, 29, tzinfo=UTC)
 BEHIND = {"register_model", "deploy_to_staging", "run_integration_tests", "notify_team"}
 
@@ -286,3 +293,42 @@ def test_a_dag_that_airflow_does_not_have_or_run_is_an_error(
     assert paused is not None
     assert "the DAG churn is paused in Airflow" in paused.message
     assert find_run(airflow.opened(), "penstock__x") is None
+
+
+def test_drift_starts_a_run_whose_reason_is_everywhere_and_which_holds_nothing_when_it_is_ended(
+    airflow: Airflow, refused: Triggered, tmp_path: Path
+) -> None:
+    by_airflow = replace(airflow, variables={**airflow.variables, **starts_runs(airflow)})
+    look = tmp_path / "report.json"
+    look.write_text(json.dumps(asdict(DRIFT), default=str))
+    fired = by_airflow.penstock("triggers", "check", "--report", str(look))
+    run, because = fired["run"], "churn@1: drifted_share: 40% of the importance"
+    told = airflow.ask(f"dags/churn/dagRuns/{run}")
+    assert told["note"] == because
+    assert told["conf"] | {"entry": 0} == {"reason": because, "cause": "drift", "entry": 0}
+    again = by_airflow.penstock("triggers", "check", "--report", str(look))
+    assert again["run"] is None
+
+    runs = Runs(open_database(airflow.opened()))
+    until(lambda: runs.get(run), PATIENCE, pause=0.2)
+    row = runs.get(run)
+    assert row
+    assert (row.trigger, row.reason) == ("drift", because)
+    airflow.change(f"dags/churn/dagRuns/{run}", {"state": "failed"})
+    ended = list[Any]()
+    until(
+        lambda: ended.extend(by_airflow.penstock("triggers", "check")["ended"]) or ended, PATIENCE
+    )
+    assert ended[0]["run"] == run
+    assert ended[0]["outcome"] in {"failed", "interrupted"}  # as its task could say so, or not
+
+
+def starts_runs(airflow: Airflow) -> dict[str, str]:
+    """Settings of whoever checks triggers."""
+    return {
+        f"{PIPELINE}_URL": airflow.url,
+        f"{PIPELINE}_PASSWORD": airflow.password,
+        "PENSTOCK_PIPELINE_ORCHESTRATOR": "airflow",
+        "PENSTOCK_ENVIRONMENT": "production",
+        "PENSTOCK_TRIGGERS_ON": "drift",
+    }

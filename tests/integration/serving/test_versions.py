@@ -438,7 +438,7 @@ def test_a_table_every_100_ms_for_a_minute_loses_no_request(
         table(second, first, weights={"canary": 0}),
     ]
     shared.serve(tables[0])
-    with load(shared.url, UNITS, connections=8) as running:
+    with load(shared.url, UNITS, connections=8, pause=0.02) as running:
         served = set()
         begun, number = time.monotonic(), 0
         while time.monotonic() - begun < 60:
