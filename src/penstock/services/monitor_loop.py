@@ -25,6 +25,7 @@ from penstock.errors import PenstockError
 from penstock.processes.command_line import penstock
 from penstock.processes.tied import tied
 from penstock.project import Project
+from penstock.services.saying import Saying
 from penstock.state import heartbeats, leadership, routes
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class MonitorLoop:
         self._parts = [name for name in (LOOK, ALERTS, TRIGGERS) if name in commands]
         self._began: datetime | None = None  # the last round of this loop
         self._ended = threading.Event()
-        self._said = ""
+        self._say = Saying(log)
 
     def run(self, ended: threading.Event) -> None:
         """Goes round until told to end; a command that is under way is told so too."""
@@ -209,12 +210,6 @@ class MonitorLoop:
     def _lead(self) -> bool:
         now = self._now()
         return leadership.lead(self._connect(), self.name, now, now + LEADERSHIP, ROLE)
-
-    def _say(self, text: str, level: int = logging.INFO) -> None:
-        """What stays as it is is said once."""
-        if text != self._said:
-            log.log(level, text)
-        self._said = text
 
 
 def _first_line(error: Exception) -> str:

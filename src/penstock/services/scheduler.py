@@ -23,6 +23,7 @@ from penstock.errors import ConflictError, PenstockError, SettingsError
 from penstock.project import Project
 from penstock.services.cron import Schedule, schedule_of
 from penstock.services.reread import Reread
+from penstock.services.saying import Saying
 from penstock.services.slot_memory import SlotMemory
 from penstock.services.slots import Action, Decision, Standing, decide, written
 from penstock.state import leadership
@@ -74,7 +75,7 @@ class Scheduler:
         self._now = now
         self._leads_until = datetime.min.replace(tzinfo=UTC)
         self._under_way: UnderWay | None = None
-        self._said = ""
+        self._say = Saying(log)
 
     def run(self, ended: threading.Event, interval: float = INTERVAL) -> None:
         """Looks until told to end. A run under way is then interrupted, and its slot done again
@@ -106,7 +107,7 @@ class Scheduler:
             log.warning("%s", error.message)
             return
         log.info("the settings were changed: %s", self.schedule)
-        self._said = ""
+        self._say.anew()
 
     def tick(self) -> Decision | None:
         """One look at the clock. None while another scheduler leads, or a run goes on.
@@ -196,12 +197,6 @@ class Scheduler:
 
     def _memory(self, engine: Engine) -> SlotMemory:
         return SlotMemory(engine, self._project.settings.project.name, self._project.environment)
-
-    def _say(self, text: str, level: int = logging.INFO) -> None:
-        """What stays as it is is said once."""
-        if text != self._said:
-            log.log(level, text)
-        self._said = text
 
 
 def _required(project: Project) -> Schedule:

@@ -18,17 +18,8 @@ PER_DOUBLING = 8
 Histogram = Mapping[int, int]  # bin -> count
 
 
-def bin_of(value: float) -> int:
-    """The bin of a positive quantity; what is below 1 falls into bin 0.
-
-    >>> [bin_of(v) for v in (0.3, 1.0, 2.0, 1000.0)]
-    [0, 0, 8, 79]
-    """
-    return int(math.log2(value) * PER_DOUBLING) if value > 1.0 else 0
-
-
 def bins_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each of many quantities.
+    """The bin of each of many positive quantities; what is below 1 falls into bin 0.
 
     >>> bins_of(np.array([0.3, 1.0, 2.0, 1000.0])).tolist()
     [0, 0, 8, 79]
