@@ -74,13 +74,13 @@ def watchdog(project: Project, engine: Engine, now: datetime) -> Signal | None:
         return None
     silent = now - (max(looks) if looks else min(served))
     every = project.settings.monitoring.every
-    when = f"{max(looks):%Y-%m-%d %H:%M} UTC" if looks else "never"
+    since = f"the last look was {max(looks):%Y-%m-%d %H:%M} UTC" if looks else "nobody ever looked"
     return Signal(
         metric="monitoring.silent",
         look=now.isoformat(),
         at=now,
         verdict=Verdict.FOUND if silent > MISSED * every else Verdict.FINE,
-        reason=f"the last look was {when}; one is due every {duration_text(every)}",
+        reason=f"{since}; one is due every {duration_text(every)}",
         value=silent.total_seconds(),
     )
 
