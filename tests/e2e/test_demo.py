@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from warm_commands import warm_bin
 
 from .conftest import User, new_churn
 
@@ -37,17 +39,36 @@ def churn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     demo(user, "--end")
 
 
-def demo(user: User, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPT, user.project, *options]
+# The demo with other programs than those beside its Python.
+WITH_PROGRAMS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+import demo_terminal
+demo_terminal.BIN = Path(sys.argv.pop(2))
+import demo
+sys.argv = sys.argv[1:]
+sys.exit(demo.main())
+"""
+
+
+def command_of(user: User, programs: Path | None = None, *options: str) -> list[str]:
+    if programs is None:
+        return [sys.executable, str(SCRIPT), str(user.project), *options]
+    return [sys.executable, "-c", WITH_PROGRAMS, str(SCRIPT), str(programs), str(user.project)]
+
+
+def demo(user: User, *options: str, programs: Path | None = None) -> CompletedProcess[str]:
+    command = command_of(user, programs, *options)
     return subprocess.run(
         command, env=user.environment, capture_output=True, text=True, timeout=3000
     )
 
 
-def interrupted(user: User, at: str) -> str:
+def interrupted(user: User, at: str, programs: Path) -> str:
     """What it printed until somebody pressed Ctrl-C, at a line that holds this."""
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, user.project],
+        command_of(user, programs),
         env=user.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -66,11 +87,12 @@ def interrupted(user: User, at: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def printed(churn: User) -> str:
+def printed(churn: User, tmp_path_factory: pytest.TempPathFactory) -> str:
     """All that it printed; it was interrupted while the first canary was under way."""
-    before = interrupted(churn, "stage 1 of 4 begins")
-    assert "`make demo` goes on from here" in before
-    done = demo(churn)
+    with warm_bin(tmp_path_factory.mktemp("bin")) as programs:
+        before = interrupted(churn, "stage 1 of 4 begins", programs)
+        assert "`make demo` goes on from here" in before
+        done = demo(churn, programs=programs)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return before + done.stdout + done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -168,3 +169,9 @@ def test_what_is_materialised_is_equal_to_the_bit(projects: dict[str, Project]) 
     assert found["spark"] == found["duckdb"]
     assert any(found["duckdb"]["usd_sum_lifetime"])
     assert any(value is not None for value in found["duckdb"]["third"])
+
+
+def test_what_workers_import_knows_neither_feast_nor_spark() -> None:
+    told = "import sys, penstock.features.spark_groups; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", told], text=True)
+    assert not {"feast", "pyspark", "sqlalchemy"} & set(loaded.split())

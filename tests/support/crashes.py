@@ -25,9 +25,15 @@ from penstock.releases.rollback import roll_back
 from penstock.state import routes
 
 T = TypeVar("T")
-MLFLOW = (
-    "tracking", "store.tracking.sqlalchemy_store", "store.model_registry.sqlalchemy_store"
-)  # fmt: skip
+NEEDED = (
+    "alembic.command",
+    "alembic.config",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "duckdb",
+    "mlflow.tracking",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "mlflow.store.model_registry.sqlalchemy_workspace_store",
+)
 MOST_DEATHS = 200
 
 _SPAWN, _FORK = multiprocessing.get_context("spawn"), multiprocessing.get_context("fork")
@@ -60,7 +66,7 @@ class Nursery:
 
 
 def _nurse(pipe: Connection) -> None:
-    for name in ("duckdb", *(f"mlflow.{one}" for one in MLFLOW)):
+    for name in NEEDED:
         importlib.import_module(name)
     with contextlib.suppress(EOFError):
         while True:
@@ -241,7 +247,8 @@ def undisturbed(root: Path, rollout: str, traffic: Traffic) -> None:
 
 def dying(root: Path, rollout: str, traffic: Traffic, writes: int) -> int:
     """Controllers one after another. Each dies in the middle of a write, after so many others; or
-    of one later where the one before it came no further. Gives how many died before all was done.
+    after as many more where the one before it came no further. Gives how many died before all was
+    done.
     """
     shop = Shop(root)
     reached, dies_at = _reached(shop, rollout), writes + 1
@@ -250,7 +257,7 @@ def dying(root: Path, rollout: str, traffic: Traffic, writes: int) -> int:
             return deaths
         assert code == -signal.SIGKILL
         before, reached = reached, _reached(shop, rollout)
-        dies_at = dies_at + 1 if reached == before else writes + 1
+        dies_at = dies_at + writes if reached == before else writes + 1
     raise AssertionError(f"no end after {deaths} deaths: {shop.why(rollout)}")
 
 

@@ -6,12 +6,19 @@ the imports themselves is seen where commands are started as users start them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import json
 import os
+import select
+import signal
 import socket
+import socketserver
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +26,9 @@ from typing import Any, NamedTuple
 from penstock.cli.main import run
 from penstock.orchestrators import attempts
 from penstock.processes.channel import Channel
-from penstock.processes.host import Host, serve
+from penstock.processes.host import Host, Job, serve
 
+KILLED = 137
 # What the steps of a plan and the commands need; the rest is quickly there.
 MODULES = (
     *attempts.COMMON,
@@ -60,8 +68,7 @@ def typed(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) 
     """`penstock ARGUMENTS` in a folder, and these environment variables alone."""
     with tempfile.TemporaryDirectory(prefix="typed-") as kept:
         out, err = Path(kept, "out"), Path(kept, "err")
-        given = {"arguments": list(arguments), "folder": str(folder), "variables": dict(variables)}
-        job = _host().start("warm_commands:_type", {**given, "out": str(out)}, err, MODULES)
+        job = _started(arguments, folder, variables, out, err)
         try:
             message = job.channel.receive()
         finally:
@@ -72,6 +79,65 @@ def typed(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]) 
         return Told(message["status"], out.read_text() if out.exists() else "", said)
 
 
+# What stands for `penstock` where others look for it: signals go on to the command, and it ends
+# with its status.
+STANDS_FOR_PENSTOCK = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+with socket.socket(socket.AF_UNIX) as beyond:
+    beyond.connect({address!r})
+    asked = dict(arguments=sys.argv[1:], folder=os.getcwd(), variables=dict(os.environ))
+    beyond.sendall(json.dumps(asked | dict(by=os.getpid())).encode() + b"\\n")
+    told = beyond.makefile()
+    pid = int(told.readline())
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda number, _: os.kill(pid, number))
+    status = int(told.readline())
+sys.exit(status)
+"""
+
+
+@contextlib.contextmanager
+def warm_bin(folder: Path) -> Iterator[Path]:
+    """A folder of programs whose `penstock` is a warm one; `python` is that of the tests."""
+    address = str(folder / "beyond")
+    scripts = {
+        "penstock": STANDS_FOR_PENSTOCK.format(python=sys.executable, address=address),
+        "python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+    }
+    for name, text in scripts.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    with socketserver.ThreadingUnixStreamServer(address, _Asked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder
+        server.shutdown()
+
+
+class _Asked(socketserver.StreamRequestHandler):
+    """One command: its process id, then, at its end, its status. It ends with who asks."""
+
+    def handle(self) -> None:
+        asked = json.loads(self.rfile.readline())
+        streams = (Path(f"/proc/{asked['by']}/fd/{number}") for number in (1, 2))
+        job = _started(asked["arguments"], asked["folder"], asked["variables"], *streams)
+        self.wfile.write(f"{job.pid}\n".encode())
+        select.select([job.channel, self.connection], [], [])
+        message = job.channel.receive() if job.channel.has_message() else None
+        job.kill()
+        job.close()
+        with contextlib.suppress(OSError):  # who asked is gone
+            self.wfile.write(f"{message['status'] if message else KILLED}\n".encode())
+
+
+def _started(
+    arguments: Sequence[str], folder: Path, variables: Mapping[str, str], out: Path, err: Path
+) -> Job:
+    given = {"arguments": list(arguments), "folder": str(folder), "variables": dict(variables)}
+    streams = {"out": str(out), "err": str(err)}
+    return _host().start("warm_commands:_type", {**given, **streams}, Path(os.devnull), MODULES)
+
+
 @functools.cache
 def _host() -> Host:
     """It ends with the process whose it is."""
@@ -79,16 +145,25 @@ def _host() -> Host:
 
 
 def _type(
-    channel: Channel, arguments: list[str], folder: str, variables: dict[str, str], out: str
+    channel: Channel,
+    arguments: list[str],
+    folder: str,
+    variables: dict[str, str],
+    out: str,
+    err: str,
 ) -> None:
     """In a process of its own."""
-    os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
+    for descriptor, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
     steps = ForkedHost()  # as long as there is one thread
     importlib.import_module(attempts.__name__).Host = lambda: steps
-    channel.send({"status": _status(arguments)})
+    status = _status(arguments)
+    sys.stdout.flush()
+    channel.send({"status": status})
     steps.close()
 
 
@@ -104,7 +179,7 @@ class Child:
     pid: int
 
     def kill(self) -> None:
-        os.kill(self.pid, 9)
+        os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> None:
         os.waitpid(self.pid, 0)

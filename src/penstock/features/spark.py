@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -28,14 +27,23 @@ from penstock.features.compute_engine import DuckDBComputeEngine, DuckDBComputeE
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import RELATION, Facts, transformer
 from penstock.features.feast_views import source_of
-from penstock.features.history import Asked, comparable_rows, joined_table
+from penstock.features.history import Asked, comparable_rows
 from penstock.features.materialise import Filling
 from penstock.features.offline_store import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from penstock.features.partitions import POSITION, part_of
+from penstock.features.spark_groups import (
+    BUCKET,
+    PAYLOAD,
+    bucketing,
+    changing,
+    filling,
+    for_spark,
+    joining,
+    packed,
+    unpacked,
+)
 
 ROWS = "rows.parquet"
-BUCKET, PAYLOAD = "__bucket", "__payload"
-UNLIMITED = 2**62  # a group is in memory already
 
 
 class SparkOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -124,39 +132,23 @@ class _Rows:
         part = part_of([rows[key] for key in keys], parts) if keys else np.zeros(len(rows))
         questions = self._spark.createDataFrame(
             [
-                (int(number), bytearray(_packed(numbered.take(np.flatnonzero(part == number)))))
+                (int(number), bytearray(packed(numbered.take(np.flatnonzero(part == number)))))
                 for number in np.unique(part)
             ],
             f"{BUCKET} int, {PAYLOAD} binary",
         )
-
-        def join(left: pa.Table, right: pa.Table) -> pa.Table:
-            if not len(left):
-                return pa.table({PAYLOAD: pa.array([], pa.binary())})
-            question, facts = _unpacked(left[PAYLOAD][0].as_py()), _as_facts(right, schema)
-            answer = joined_table(view, facts, question.drop_columns(POSITION), UNLIMITED)
-            return pa.table(
-                {PAYLOAD: [_packed(answer.append_column(POSITION, question[POSITION]))]}
-            )
-
         grouped = questions.groupBy(BUCKET).cogroup(self._grouped(parts))
-        found = [_unpacked(row[0]) for row in _collected(grouped, join)]
+        found = [unpacked(row[0]) for row in _collected(grouped, joining(view, schema))]
         answers = pa.concat_tables(found)
         order = np.argsort(answers[POSITION].to_numpy())
         return answers.drop_columns(POSITION).take(order)
 
-    def written(self, filling: Filling, *, finished: bool) -> Iterator[pa.Table]:
+    def written(self, asked: Filling, *, finished: bool) -> Iterator[pa.Table]:
         """What the store is given, group by group."""
-        schema, view, start, end = self._schema, self._view, filling.start, filling.end
-
-        def fill(_: tuple[Any, ...], rows: pa.Table) -> pa.Table:
-            there = Filling(view, _as_facts(rows, schema), start, end)
-            made = [_packed(table) for table in there.written(UNLIMITED, finished=finished)]
-            return pa.table({PAYLOAD: pa.array(made, pa.binary())})
-
         parts = int(self._spark.conf.get("spark.sql.shuffle.partitions")) if self._keys else 1
+        fill = filling(asked, self._schema, finished=finished)
         for row in self._grouped(parts).applyInArrow(fill, f"{PAYLOAD} binary").toLocalIterator():
-            yield _unpacked(row[0])
+            yield unpacked(row[0])
 
     def _read(self, source: Facts, paths: Sequence[str]) -> Any:
         """File by file, so that numbers given in the order of partitions are in that of rows."""
@@ -180,30 +172,17 @@ class _Rows:
             except Exception as error:
                 raise _spark_failed(f"feature view {self._view.name!r}", error) from error
 
-        def changed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                table = _cast(pa.Table.from_batches([batch]), schema)
-                yield from _for_spark(change(table.to_reader()).read_all()).to_batches()
-
-        return rows.mapInArrow(changed, _spark_schema(_for_spark(made.empty_table()).schema)), made
+        told = _spark_schema(for_spark(made.empty_table()).schema)
+        return rows.mapInArrow(changing(change, schema), told), made
 
     def _grouped(self, parts: int) -> Any:
         """Rows with their number, in groups that hold all rows of their keys."""
         from pyspark.sql.functions import monotonically_increasing_id
         from pyspark.sql.types import IntegerType, StructField, StructType
 
-        keys, schema = self._keys, self._schema
         rows = self._rows.withColumn(POSITION, monotonically_increasing_id())
-
-        def bucketed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                table = pa.Table.from_batches([batch])
-                columns = [table[key].cast(schema.field(key).type) for key in keys]
-                part = part_of(columns, parts) if keys else np.zeros(len(table))
-                numbers = pa.array(part.astype(np.int32))
-                yield from table.append_column(BUCKET, numbers).to_batches()
-
         wider = StructType([*rows.schema.fields, StructField(BUCKET, IntegerType())])
+        bucketed = bucketing(self._keys, self._schema, parts)
         return rows.mapInArrow(bucketed, wider).groupBy(BUCKET)
 
 
@@ -225,54 +204,10 @@ def _collected(grouped: Any, join: Callable[[pa.Table, pa.Table], pa.Table]) -> 
     return rows
 
 
-def _as_facts(rows: pa.Table, schema: pa.Schema) -> Facts:
-    """A group's rows in their order, in the types that the files have."""
-    order = np.argsort(rows[POSITION].to_numpy())
-    table = _cast(rows.select(schema.names), schema).take(order)
-    return Facts("a group", ds.dataset(table), {name: name for name in schema.names})
-
-
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Back into the types before Spark: integers that were times are times again."""
-    return pa.table(
-        {field.name: _time(table[field.name], field.type).cast(field.type) for field in schema}
-    )
-
-
-def _time(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Spark calls a time without a zone local or UTC as it was written; the files say which."""
-    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp(column.type.unit, kind.tz))
-    return column
-
-
-def _for_spark(table: pa.Table) -> pa.Table:
-    """In types that Spark has: times of nanoseconds as integers."""
-    columns = {}
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            column = column.cast(pa.int64())
-        columns[name] = column
-    return pa.table(columns)
-
-
 def _spark_schema(schema: pa.Schema) -> Any:
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return from_arrow_schema(schema)
-
-
-def _packed(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
-
-
-def _unpacked(packed: bytes) -> pa.Table:
-    return pa.ipc.open_stream(packed).read_all()
 
 
 def _spark_failed(what: str, error: Exception) -> DataError:
