@@ -20,7 +20,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 # No test has a time limit: what is slow on a busy machine is not wrong.
-hypothesis.settings.register_profile("penstock", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("penstock", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("penstock")
 
 MakeProject = Callable[..., Project]
