@@ -36,6 +36,7 @@ from penstock.monitoring.triggers import (
     Outcome,
     causes_of,
     decide,
+    kind_of_measure,
 )
 from penstock.monitoring_settings import TriggerSettings
 
@@ -193,6 +194,33 @@ def test_a_report_is_one_cause_that_names_what_was_found() -> None:
     assert not list(causes_of(replace(report, kind="skew")))  # training again mends no skew
     # What moves, and matters little to the model, speaks for no run.
     assert not list(causes_of(replace(report, measures=tuple(found[1:]))))
+
+
+def test_labels_that_do_not_come_and_clocks_that_are_wrong_start_no_run() -> None:
+    names = ("label_coverage", "labels_disagreeing", "unusable_outputs", "realised_auc_roc")
+    found = tuple(Measure(name, "", Verdict.FOUND, "so it is", 1.0) for name in names)
+    report = Report(
+        *("performance", "shop@3", "production", NOW, NOW - DAY, NOW, "prediction log", 5_000),
+        found,
+    )
+    (one,) = causes_of(report)
+    assert (one.kind, list(one.numbers["found"])) == (Kind.PERFORMANCE, ["realised_auc_roc"])
+    assert not list(causes_of(replace(report, measures=found[:3])))
+    ahead = Measure("answers_from_the_future", "", Verdict.FOUND, "2 answers", 2.0)
+    assert not list(causes_of(replace(report, kind="freshness", measures=(ahead,))))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [
+        ("worst_slice", Kind.PERFORMANCE),
+        ("retraining_gain", Kind.PERFORMANCE),
+        ("event_age_s", Kind.FRESHNESS),
+        ("drifted_share", Kind.DRIFT),
+    ],
+)
+def test_an_alert_s_run_is_of_the_kind_of_its_measure(metric: str, kind: Kind) -> None:
+    assert kind_of_measure(metric) is kind
 
 
 class Written:

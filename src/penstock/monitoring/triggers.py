@@ -47,6 +47,16 @@ REPORTED = {
     "freshness": Kind.FRESHNESS,
 }
 
+# Measures, by how their names begin, that a run may mend. Labels that do not come and clocks that
+# are wrong want people.
+MENDED = {
+    Kind.PERFORMANCE: (
+        *("estimated_", "realised_", "worst_slice", "calibration_error"),
+        *("estimation_error", "retraining_gain"),
+    ),
+    Kind.FRESHNESS: ("event_age_s",),
+}
+
 
 class Hold(StrEnum):
     """Why no run is started."""
@@ -194,27 +204,26 @@ def causes_of(report: Report) -> Iterable[Cause]:
     Of features, some always move that matter little: they speak only where the model rests on them.
     """
     kind = REPORTED.get(report.kind)
-    if kind is None or not report.found:
+    if kind is None:
         return
-    if report.kind == "features" and all(one.name != DRIFTED_SHARE for one in report.found):
+    found = [one for one in report.found if one.name.startswith(MENDED.get(kind, ""))]
+    if not found or (report.kind == "features" and all(m.name != DRIFTED_SHARE for m in found)):
         return
     window = (report.until or report.made_at).isoformat()
-    shown = "; ".join(map(_finding, report.found[:NAMED]))
-    more = len(report.found) - NAMED
+    shown = "; ".join(map(_finding, found[:NAMED]))
+    more = len(found) - NAMED
     yield Cause(
         kind=kind,
         key=f"{report.kind}/{window}/{report.model}",
         reason=f"{report.model}: {shown}{f'; and {more} more' if more > 0 else ''}",
         at=report.made_at,
-        numbers={"rows": report.rows, "found": {_name(one): one.value for one in report.found}},
+        numbers={"rows": report.rows, "found": {_name(one): one.value for one in found}},
     )
 
 
 def kind_of_measure(metric: str) -> Kind:
     """Of a run because of a measure, by the names of `MEASURES`."""
-    if metric.startswith(("estimated_", "realised_")) or metric == "calibration_error":
-        return Kind.PERFORMANCE
-    return Kind.FRESHNESS if metric == "event_age_s" else Kind.DRIFT
+    return next((kind for kind, names in MENDED.items() if metric.startswith(names)), Kind.DRIFT)
 
 
 def _finding(one: Measure) -> str:
