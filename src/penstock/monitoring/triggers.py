@@ -129,7 +129,7 @@ class History:
 
     def spent(self, now: datetime) -> list[datetime]:
         """When runs were started by the world within the last 24 hours."""
-        return [one.at for one in self.fired if one.kinds - PACED and now - one.at < DAY]
+        return [one.at for one in self.fired if one.kinds - PACED and abs(now - one.at) < DAY]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def decide(
         return _beside(history, live)
     if not any(one.kind in PACED for one in live):
         if (until := rests_until(history, settings, now)) > now:
-            last = history.fired[-1].run
+            last = next(one.run for one in reversed(history.fired) if one.counts)
             reason = f"{duration_text(cool_down(history, settings))} of cool-down after {last}"
             return Decision(False, reason, live, Hold.COOL_DOWN, until)
         spent = history.spent(now)
@@ -180,9 +180,14 @@ def _beside(history: History, live: tuple[Cause, ...]) -> Decision:
 
 
 def rests_until(history: History, settings: TriggerSettings, now: datetime) -> datetime:
-    """When the cool-down ends; the present where there is none. A clock that went back ends it."""
-    done = [one.at for one in history.fired if one.counts]
-    return max(now, min(done[-1], now) + cool_down(history, settings)) if done else now
+    """When the cool-down ends; the present where there is none.
+
+    A clock that was put back by more than that ends it.
+    """
+    rest, done = cool_down(history, settings), [one.at for one in history.fired if one.counts]
+    if not done or done[-1] - now > rest:
+        return now
+    return max(now, min(done[-1], now) + rest)
 
 
 def cool_down(history: History, settings: TriggerSettings) -> timedelta:
