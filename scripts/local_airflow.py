@@ -29,6 +29,12 @@ COMPONENTS = {
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
+# Tasks are forked from a scheduler that has imported what steps need.
+LOCAL_SETTINGS = """\
+from penstock.orchestrators.preload import preload
+
+preload()
+"""
 START_TIMEOUT, STOP_TIMEOUT = 300.0, 15.0  # seconds
 
 
@@ -37,8 +43,8 @@ def main() -> int:
     home, project = Path(options.home).resolve(), Path(options.project).resolve()
     url = f"http://{HOST}:{free_port(options.port)}"
     settings = environment(home, project, url)
-    home.mkdir(parents=True, exist_ok=True)
     print(f"setting up {home}", flush=True)
+    make_home(home)
     subprocess.run(
         [BIN / "airflow", "db", "migrate"], env=settings, check=True, stdout=subprocess.DEVNULL
     )
@@ -54,6 +60,12 @@ def main() -> int:
         return 0
     finally:
         stop(running)
+
+
+def make_home(home: Path) -> None:
+    """The folder of Airflow's own files."""
+    (home / "config").mkdir(parents=True, exist_ok=True)
+    (home / "config" / "airflow_local_settings.py").write_text(LOCAL_SETTINGS)
 
 
 def environment(home: Path, project: Path, url: str) -> dict[str, str]:

@@ -105,7 +105,7 @@ class Rule(Section):
     value: float
 
     def __str__(self) -> str:
-        return f"{self.op} {self.value:g}"
+        return f"{self.op} {self.value:.15g}"
 
 
 Threshold = Annotated[Rule, BeforeValidator(parse_rule)]

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateways import until
-from local_airflow import BIN, COMPONENTS, environment, stop, wait_until_healthy
+from local_airflow import BIN, COMPONENTS, environment, make_home, stop, wait_until_healthy
 from local_airflow import start as start_component
 from online_backends import free_port
 from sqlalchemy.engine import make_url
@@ -214,7 +214,7 @@ def deployed(
 ) -> Iterator[Airflow]:
     """Starts the components with the churn project in `folder`, and ends them."""
     home, project = folder / "airflow", folder / "churn"
-    home.mkdir(parents=True)
+    make_home(home)
     make_churn(project)
     prepare(project)
     url = f"http://127.0.0.1:{free_port()}"

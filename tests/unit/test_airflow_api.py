@@ -19,7 +19,7 @@ from penstock.errors import (
     SettingsError,
 )
 from penstock.orchestrators.airflow_api import run_id, start_run
-from penstock.project import Project
+from penstock.project import Project, open_project
 
 RUN = "/api/v2/dags/shop/dagRuns/penstock__key"
 STARTED = {"dag_run_id": "penstock__key", "state": "queued"}
@@ -107,6 +107,18 @@ def test_whoever_is_second_with_a_key_gets_the_run_of_the_first(
     with server(Quicker()) as (url, _):
         run = start_run(opened(make_project, monkeypatch, url), "drift", key="key")
     assert (run.id, run.state, run.new) == ("penstock__key", "queued", False)
+
+
+@pytest.mark.parametrize("token", ["secret\nX: y", "secret\u20ac"])
+def test_a_token_that_no_header_may_have_is_refused_and_not_told(
+    make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    root = opened(make_project, monkeypatch, "http://127.0.0.1:1").root
+    monkeypatch.setenv("PENSTOCK_PIPELINE_AIRFLOW_TOKEN", token)
+    project = open_project(root, "dev")
+    with pytest.raises(SettingsError, match="cannot be sent") as raised:
+        start_run(project, "drift", key="key")
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["airflow:8080", "ftp://airflow", "https://ann:pass@airflow"])

@@ -10,6 +10,7 @@ from itertools import count, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from penstock.audit.entries import Actor
 from penstock.audit.ledger import MemoryLedger
@@ -24,7 +25,14 @@ from penstock.monitoring.follow_through import (
 )
 from penstock.monitoring.report import Measure, Report, Verdict
 from penstock.monitoring.standing import standings
-from penstock.monitoring.trigger_book import Book, book_of, request, written
+from penstock.monitoring.trigger_book import (
+    ENDED,
+    Book,
+    book_of,
+    entry_about,
+    request,
+    written,
+)
 from penstock.monitoring.triggers import (
     PACED,
     Cause,
@@ -36,6 +44,7 @@ from penstock.monitoring.triggers import (
     Outcome,
     causes_of,
     decide,
+    kind_of_measure,
 )
 from penstock.monitoring_settings import TriggerSettings
 
@@ -77,6 +86,7 @@ def history(*runs: Fired, running: str = "") -> History:
         (history(fired(5.9 * HOUR, "z")), [cause(Kind.MANUAL, asked=True)], None),
         (history(fired(5.9 * HOUR, "z")), [cause(Kind.SCHEDULE)], None),
         (history(fired(-HOUR, "z")), [cause()], Hold.COOL_DOWN),  # from a clock that went ahead
+        (history(*[fired(-k * DAY, f"{k}") for k in (9, 8, 7)]), [cause()], None),  # by days
         (history(fired(20 * HOUR, "y"), fired(7 * HOUR, "z")), [cause()], Hold.BUDGET),
         (history(fired(20 * HOUR, "y"), fired(7 * HOUR, "z")), [cause(Kind.SCHEDULE)], None),
         (history(fired(DAY, "y"), fired(7 * HOUR, "z")), [cause()], None),
@@ -114,6 +124,9 @@ def test_all_that_speaks_for_a_run_is_in_its_reason() -> None:
 def test_a_hold_says_until_when() -> None:
     cooling = decide(history(fired(HOUR, "z")), [cause()], ALL, NOW)
     assert (cooling.until, cooling.reason) == (NOW + 5 * HOUR, "6h of cool-down after r1")
+    killed = fired(HOUR / 2, "y", outcome=Outcome.INTERRUPTED)
+    cooling = decide(history(fired(HOUR, "z"), killed), [cause()], ALL, NOW)
+    assert cooling.reason == "6h of cool-down after r1"  # not after what rests nobody
     spent = decide(history(fired(20 * HOUR, "y"), fired(7 * HOUR, "z")), [cause()], ALL, NOW)
     assert spent.until == NOW + 4 * HOUR  # when the older one is a day old
     never = decide(history(), [cause()], ALL.model_copy(update={"per_day": 0}), NOW)
@@ -195,6 +208,33 @@ def test_a_report_is_one_cause_that_names_what_was_found() -> None:
     assert not list(causes_of(replace(report, measures=tuple(found[1:]))))
 
 
+def test_labels_that_do_not_come_and_clocks_that_are_wrong_start_no_run() -> None:
+    names = ("label_coverage", "labels_disagreeing", "unusable_outputs", "realised_auc_roc")
+    found = tuple(Measure(name, "", Verdict.FOUND, "so it is", 1.0) for name in names)
+    report = Report(
+        *("performance", "shop@3", "production", NOW, NOW - DAY, NOW, "prediction log", 5_000),
+        found,
+    )
+    (one,) = causes_of(report)
+    assert (one.kind, list(one.numbers["found"])) == (Kind.PERFORMANCE, ["realised_auc_roc"])
+    assert not list(causes_of(replace(report, measures=found[:3])))
+    ahead = Measure("answers_from_the_future", "", Verdict.FOUND, "2 answers", 2.0)
+    assert not list(causes_of(replace(report, kind="freshness", measures=(ahead,))))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [
+        ("worst_slice", Kind.PERFORMANCE),
+        ("retraining_gain", Kind.PERFORMANCE),
+        ("event_age_s", Kind.FRESHNESS),
+        ("drifted_share", Kind.DRIFT),
+    ],
+)
+def test_an_alert_s_run_is_of_the_kind_of_its_measure(metric: str, kind: Kind) -> None:
+    assert kind_of_measure(metric) is kind
+
+
 class Written:
     """A ledger of triggers, and the book that it makes."""
 
@@ -228,6 +268,18 @@ def test_the_book_gives_back_what_was_written() -> None:
     assert one.decide(cause(key="x"), running="r1").hold is Hold.NOTHING
     (order,) = one.book.orders
     assert order.joined == ("x",)
+
+
+def test_a_cause_that_joins_a_second_run_is_a_cause_of_that_too() -> None:
+    one = Written()
+    assert one.decide(cause(Kind.DATA, "d"), run="r1").fire
+    assert one.decide(cause(), running="r1").hold is Hold.JOINED
+    (killed,) = one.book.orders
+    ended = entry_about(killed, ENDED, "shop", "killed")
+    one.ledger.write(structs.replace(ended, outcome="interrupted"))
+    assert one.decide(cause(Kind.MANUAL, "m", asked=True), run="r2").fire
+    assert one.decide(cause(), running="r2").hold is Hold.JOINED
+    assert one.book.orders[-1].joined == ("a",)
 
 
 def test_what_is_held_again_for_the_same_reason_is_written_once() -> None:

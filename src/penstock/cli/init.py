@@ -87,7 +87,9 @@ def _require_new(target: Path) -> None:
 
 
 def _fill_in(target: Path) -> None:
-    for file in ("penstock.toml", "README.md"):
+    for folder in ("dags", "flows"):
+        (target / folder / f"{PLACEHOLDER}.py").rename(target / folder / f"{target.name}.py")
+    for file in ("penstock.toml", "README.md", f"flows/{target.name}.py"):
         path = target / file
         text = path.read_text(encoding="utf-8").replace(PLACEHOLDER, target.name)
         path.write_text(text, encoding="utf-8")

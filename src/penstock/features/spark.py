@@ -14,6 +14,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,20 @@ from penstock.features.compute_engine import DuckDBComputeEngine, DuckDBComputeE
 from penstock.features.definition import ViewDefinition
 from penstock.features.facts import RELATION, Facts, transformer
 from penstock.features.feast_views import source_of
-from penstock.features.history import Asked, comparable_rows
+from penstock.features.history import Asked, comparable_rows, joined_table
 from penstock.features.materialise import Filling
 from penstock.features.offline_store import DuckDBOfflineStore, DuckDBOfflineStoreConfig
 from penstock.features.partitions import POSITION, part_of
 from penstock.features.spark_groups import (
     BUCKET,
     PAYLOAD,
+    UNLIMITED,
     bucketing,
     changing,
     filling,
     for_spark,
     joining,
+    none_of,
     packed,
     unpacked,
 )
@@ -127,6 +130,8 @@ class _Rows:
         """The features as they stood at the times asked, in the order of the rows."""
         view, schema, keys = self._view, self._schema, self._keys
         rows = comparable_rows(asked, schema, keys)
+        if not len(rows):
+            return joined_table(view, none_of(schema), rows, UNLIMITED)
         parts = int(self._spark.conf.get("spark.sql.shuffle.partitions")) if keys else 1
         numbered = rows.append_column(POSITION, pa.array(np.arange(len(rows), dtype=np.int64)))
         part = part_of([rows[key] for key in keys], parts) if keys else np.zeros(len(rows))
@@ -147,15 +152,19 @@ class _Rows:
         """What the store is given, group by group."""
         parts = int(self._spark.conf.get("spark.sql.shuffle.partitions")) if self._keys else 1
         fill = filling(asked, self._schema, finished=finished)
-        for row in self._grouped(parts).applyInArrow(fill, f"{PAYLOAD} binary").toLocalIterator():
-            yield unpacked(row[0])
+        filled = self._grouped(parts).applyInArrow(fill, f"{PAYLOAD} binary")
+        try:
+            for row in filled.toLocalIterator():
+                yield unpacked(row[0])
+        except Exception as error:
+            raise _spark_failed(f"feature view {self._view.name!r}", error) from error
 
     def _read(self, source: Facts, paths: Sequence[str]) -> Any:
         """File by file, so that numbers given in the order of partitions are in that of rows."""
         columns = [f"`{own}` AS `{name}`" for name, own in source.named.items()]
-        files = [self._spark.read.parquet(path) for path in paths]
         try:
-            return reduce(lambda a, b: a.union(b), [file.selectExpr(*columns) for file in files])
+            files = [self._spark.read.parquet(path).selectExpr(*columns) for path in paths]
+            return reduce(lambda a, b: a.union(b), files)
         except Exception as error:
             raise _spark_failed(source.what, error) from error
 
@@ -211,8 +220,13 @@ def _spark_schema(schema: pa.Schema) -> Any:
 
 
 def _spark_failed(what: str, error: Exception) -> DataError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines or [type(error).__name__]
+    # A traceback of a worker's ends with its error, before the JVM's own begins.
+    ours = list(takewhile(lambda line: not line.startswith(("at ", "JVM stacktrace")), told))
+    said = ours[-1] if "Python worker" in told[0] else told[0]
     return DataError(
-        f"{what}: Spark cannot compute it: {str(error).strip().splitlines()[0]}",
+        f"{what}: Spark cannot compute it: {said}",
         hint='a transformation in SQL must be SQL that Spark knows too; engine = "duckdb" needs '
         "no Spark",
     )

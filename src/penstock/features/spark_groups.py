@@ -100,6 +100,11 @@ def unpacked(stream: bytes) -> pa.Table:
     return pa.ipc.open_stream(stream).read_all()
 
 
+def none_of(schema: pa.Schema) -> Facts:
+    """A group without a row."""
+    return Facts("a group", ds.dataset(schema.empty_table()), {name: name for name in schema.names})
+
+
 def _as_facts(rows: pa.Table, schema: pa.Schema) -> Facts:
     """A group's rows in their order, in the types that the files have."""
     order = np.argsort(rows[POSITION].to_numpy())

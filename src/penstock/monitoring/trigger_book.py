@@ -100,7 +100,12 @@ class Book:
 
     def history(self, running: str) -> History:
         """As a decision needs it; `running` is the id of a run that goes on."""
-        held = frozenset((cause.key, one.hold) for one in self.held for cause in one.causes)
+        held = frozenset(
+            (cause.key, one.hold)
+            for one in self.held
+            if one.hold is not Hold.JOINED or one.run == running  # to join another run is news
+            for cause in one.causes
+        )
         return History(tuple(one.fired for one in self.orders), held, running)
 
     @property

@@ -47,6 +47,16 @@ REPORTED = {
     "freshness": Kind.FRESHNESS,
 }
 
+# Measures, by how their names begin, that a run may mend. Labels that do not come and clocks that
+# are wrong want people.
+MENDED = {
+    Kind.PERFORMANCE: (
+        *("estimated_", "realised_", "worst_slice", "calibration_error"),
+        *("estimation_error", "retraining_gain"),
+    ),
+    Kind.FRESHNESS: ("event_age_s",),
+}
+
 
 class Hold(StrEnum):
     """Why no run is started."""
@@ -119,7 +129,7 @@ class History:
 
     def spent(self, now: datetime) -> list[datetime]:
         """When runs were started by the world within the last 24 hours."""
-        return [one.at for one in self.fired if one.kinds - PACED and now - one.at < DAY]
+        return [one.at for one in self.fired if one.kinds - PACED and abs(now - one.at) < DAY]
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,7 @@ def decide(
         return _beside(history, live)
     if not any(one.kind in PACED for one in live):
         if (until := rests_until(history, settings, now)) > now:
-            last = history.fired[-1].run
+            last = next(one.run for one in reversed(history.fired) if one.counts)
             reason = f"{duration_text(cool_down(history, settings))} of cool-down after {last}"
             return Decision(False, reason, live, Hold.COOL_DOWN, until)
         spent = history.spent(now)
@@ -170,9 +180,14 @@ def _beside(history: History, live: tuple[Cause, ...]) -> Decision:
 
 
 def rests_until(history: History, settings: TriggerSettings, now: datetime) -> datetime:
-    """When the cool-down ends; the present where there is none. A clock that went back ends it."""
-    done = [one.at for one in history.fired if one.counts]
-    return max(now, min(done[-1], now) + cool_down(history, settings)) if done else now
+    """When the cool-down ends; the present where there is none.
+
+    A clock that was put back by more than that ends it.
+    """
+    rest, done = cool_down(history, settings), [one.at for one in history.fired if one.counts]
+    if not done or done[-1] - now > rest:
+        return now
+    return max(now, min(done[-1], now) + rest)
 
 
 def cool_down(history: History, settings: TriggerSettings) -> timedelta:
@@ -194,27 +209,26 @@ def causes_of(report: Report) -> Iterable[Cause]:
     Of features, some always move that matter little: they speak only where the model rests on them.
     """
     kind = REPORTED.get(report.kind)
-    if kind is None or not report.found:
+    if kind is None:
         return
-    if report.kind == "features" and all(one.name != DRIFTED_SHARE for one in report.found):
+    found = [one for one in report.found if one.name.startswith(MENDED.get(kind, ""))]
+    if not found or (report.kind == "features" and all(m.name != DRIFTED_SHARE for m in found)):
         return
     window = (report.until or report.made_at).isoformat()
-    shown = "; ".join(map(_finding, report.found[:NAMED]))
-    more = len(report.found) - NAMED
+    shown = "; ".join(map(_finding, found[:NAMED]))
+    more = len(found) - NAMED
     yield Cause(
         kind=kind,
         key=f"{report.kind}/{window}/{report.model}",
         reason=f"{report.model}: {shown}{f'; and {more} more' if more > 0 else ''}",
         at=report.made_at,
-        numbers={"rows": report.rows, "found": {_name(one): one.value for one in report.found}},
+        numbers={"rows": report.rows, "found": {_name(one): one.value for one in found}},
     )
 
 
 def kind_of_measure(metric: str) -> Kind:
     """Of a run because of a measure, by the names of `MEASURES`."""
-    if metric.startswith(("estimated_", "realised_")) or metric == "calibration_error":
-        return Kind.PERFORMANCE
-    return Kind.FRESHNESS if metric == "event_age_s" else Kind.DRIFT
+    return next((kind for kind, names in MENDED.items() if metric.startswith(names)), Kind.DRIFT)
 
 
 def _finding(one: Measure) -> str:

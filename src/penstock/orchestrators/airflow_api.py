@@ -154,7 +154,7 @@ class _Server:
             project.settings.project.name,
             settings.airflow_user,
             settings.airflow_password.get_secret_value(),
-            settings.airflow_token.get_secret_value(),
+            settings.airflow_token.get_secret_value().strip(),
         )
 
     @property
@@ -223,7 +223,7 @@ class _Server:
         opener = urllib.request.build_opener(_NoRedirection)
         try:
             with opener.open(request, timeout=TIMEOUT) as answer:
-                return json.load(answer)
+                said = answer.read()
         except urllib.error.HTTPError as error:
             raise _Refused(error.code, _said(error)) from None
         except (OSError, http.client.HTTPException) as error:
@@ -231,6 +231,13 @@ class _Server:
                 f"Airflow at {self.url} does not answer: {getattr(error, 'reason', error)}",
                 hint="check [pipeline] airflow_url, and that `airflow api-server` runs there",
             ) from error
+        except ValueError:  # names the header, and in it the token
+            raise SettingsError(
+                "the token for Airflow cannot be sent: no header may have such characters",
+                hint="set PENSTOCK_PIPELINE_AIRFLOW_TOKEN to the token alone",
+            ) from None
+        try:
+            return json.loads(said)
         except ValueError as error:
             raise self._no_airflow(str(error)) from error
 

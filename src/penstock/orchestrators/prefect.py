@@ -8,6 +8,7 @@ analytics stay off.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from penstock.state.runs import Runs
 if TYPE_CHECKING:
     from prefect import Flow, Task
 
+log = logging.getLogger(__name__)
 VARIABLE = "flow"  # that a module in flows/ keeps its flow in
 ORCHESTRATOR = "prefect"
 
@@ -155,7 +157,10 @@ def _step(
             limits.timeouts.get(family_of(step), limits.timeout),
         )
     finally:
-        _keep(project, task.run_id, step)
+        try:
+            _keep(project, task.run_id, step)
+        except Exception as error:  # noqa: BLE001 -- a step that is done is not undone by its picture
+            log.warning("there is no artifact of %s: %s", step, error)
 
 
 def _may_pass(_task: Any, _run: Any, state: Any) -> bool:

@@ -72,7 +72,8 @@ def _identity(database: Engine, task: Task) -> RunIdentity:
 def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
     """What an orchestrator calls when it gives up a run: a task that was killed has told nobody.
 
-    Does nothing when a task of the run has recorded its failure, and so has told the team.
+    Does nothing when a task of the run has recorded its failure, and so has told the team, or when
+    all of the run was done.
     """
     try:
         database = open_database(project)
@@ -80,7 +81,7 @@ def close_run(project: Project, run_id: str, step: str, reason: str) -> None:
         tell_of_failure(project, run_id, step, unreachable)
         return
     run = Runs(database).get(run_id)
-    if run is not None and run.status == "failed":
+    if run is not None and run.status in {"failed", "succeeded"}:
         return
     unfinished = [row for row in run.steps if row.status == "running"] if run else []
     error = next((from_dict(row.error) for row in unfinished if row.error), _death(step, reason))

@@ -125,7 +125,6 @@ STANDARD_PLAN: tuple[Step, ...] = (
         takes=("FeatureSet", "TrainedModel", "Release"),
         gives="IntegrationReport",
         reads=("gates.integration", "load_test", "training.trusted_types"),
-        warm=("aiohttp",),
     ),
     Step(
         name="notify_team",

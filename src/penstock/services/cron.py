@@ -40,7 +40,7 @@ class Schedule:
     def __post_init__(self) -> None:
         words = self.expression.split()
         named = self.expression.startswith("@")
-        if not named and (len(words) != 5 or words[0][:1] in "rRhH" or words[1][:1] in "rRhH"):
+        if not named and (len(words) != 5 or any(word[0] in "rRhH" for word in words)):
             raise self._unusable(f"five fields are expected: {FIELDS}")
         self._wall(datetime(2000, 1, 1))  # noqa: DTZ001 -- what a clock shows
 

@@ -80,8 +80,15 @@ def _quoted(word: str) -> str:
     return f'"{escaped}"' if re.search(r"[\s\"'\\;]", word) else escaped
 
 
+def _name_of(user: int) -> str:
+    """Or its number, which systemd takes too, where nobody has it (a mounted folder)."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
 def _values(project: Project) -> dict[str, str]:
-    owner = pwd.getpwuid(os.stat(project.root).st_uid).pw_name
     serving, services = project.settings.serving, project.settings.services
     return {
         "NAME": project.settings.project.name,
@@ -90,7 +97,7 @@ def _values(project: Project) -> dict[str, str]:
         "VERSION": __version__,
         "PROJECT": str(project.root).replace("%", "%%"),
         "QUOTED_PROJECT": _quoted(str(project.root)),
-        "USER": owner,
+        "USER": _name_of(os.stat(project.root).st_uid),
         "STAGING": str(serving.of(STAGING).port),
         "PRODUCTION": str(serving.of(PRODUCTION).port),
         "CONTROLLER": str(services.controller_port),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.project import Project
 from penstock.services.child import Child
-from penstock.services.restarts import CRASHES, STEADY, decide
+from penstock.services.restarts import CRASHES, LONGEST_PAUSE, STEADY, decide
 from penstock.services.roster import Service
 from penstock.services.standing import ServiceStanding
 from penstock.serving import endpoint
@@ -54,9 +54,12 @@ class Kept:
                 self._turn("elsewhere", now)
             self._other = other
         elif hindered:
+            self._alone(now)
             self._reason = hindered
-        elif not self._rests(now):
-            self._start(now)
+        else:
+            self._alone(now)
+            if not self._rests(now):
+                self._start(now)
 
     def standing(self) -> ServiceStanding:
         child = self._child
@@ -83,6 +86,16 @@ class Kept:
         if self._child is not None:
             self._child.tell_to_end()
 
+    def next_as(self, project: Project, service: Service) -> None:
+        """How it is started from the next time on."""
+        self._project, self.service = project, service
+
+    def leave(self, patience: float, now: datetime) -> None:
+        """Ends what was started here; what serves the same endpoint elsewhere goes on."""
+        if self._child is not None:
+            self._say(f"{self.service.name}: the settings no longer name it")
+            self.end(patience, now)
+
     def end(self, patience: float, now: datetime) -> None:
         """Returns when nothing is left of it."""
         if self._child is not None:
@@ -105,8 +118,21 @@ class Kept:
         """Whether its pause is not over; a clock that was put back makes none longer."""
         return self._due is not None and (self._since or now) <= now < self._due
 
+    def _alone(self, now: datetime) -> None:
+        """Whatever served elsewhere is gone: nothing of it is shown, and no old pause lasts."""
+        if self._other:
+            self._other, self._due = 0, None
+            self._turn("waiting", now)
+
     def _start(self, now: datetime) -> None:
-        self._child = Child(self.service, self._log, self._project.settings.services)
+        try:
+            self._child = Child(self.service, self._log, self._project.settings.services)
+        except OSError as error:  # no memory, no process: others go on
+            self._reason = f"it cannot be started: {error.strerror or error}"
+            self._say(f"{self.service.name}: {self._reason}")
+            self._due = now + LONGEST_PAUSE
+            self._turn("waiting", now)
+            return
         self._starts += 1
         self._other, self._due = 0, None
         self._say(f"{self.service.name}: started, process {self._child.pid}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -184,7 +186,8 @@ class MonitorLoop:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=PATIENCE)
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and what it has started, which holds its pipes
         return process.communicate()
 
     @contextlib.contextmanager

@@ -45,7 +45,8 @@ def _of_kind(
             command = [*penstock("serve", project), "--endpoint", name]
             yield Service(f"gateway-{name}", tuple(command), endpoint=name)
     elif kind == "scheduler" and settings.pipeline.schedule:
-        yield Service("scheduler", tuple(penstock("scheduler", project)))
+        if settings.pipeline.orchestrator == "local":  # else its schedule is Airflow's or Prefect's
+            yield Service("scheduler", tuple(penstock("scheduler", project)))
     elif kind == "controller":
         host, port = settings.services.controller_host, settings.services.controller_port
         command = [*penstock("controller", project), "--host", host, "--port", str(port)]

@@ -153,7 +153,10 @@ class Scheduler:
             claimed = memory.claim(decision, standing)
             reason = f"{self.schedule}: {written(decision.slot)}, {decision.reason}"
             log.info("starting a run: %s", reason)
-            self._under_way = UnderWay(claimed, self._start(decision.slot, reason))
+            try:
+                self._under_way = UnderWay(claimed, self._start(decision.slot, reason))
+            except OSError as error:  # no memory, no process: the next look tries again
+                log.error("the run of %s cannot be started: %s", written(decision.slot), error)
 
     def _look_after(self, memory: SlotMemory, under_way: UnderWay) -> None:
         status = under_way.run.poll()

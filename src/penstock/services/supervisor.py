@@ -20,7 +20,7 @@ from penstock.services.alarms import Alarm, Alarms, alarms
 from penstock.services.cron import schedule_of
 from penstock.services.kept import Kept, Say
 from penstock.services.reread import Reread
-from penstock.services.roster import roster
+from penstock.services.roster import Service, roster
 from penstock.services.standing import Office, Standing
 from penstock.state import routes
 from penstock.state.database import open_database
@@ -74,7 +74,7 @@ class Supervisor:
         if time.monotonic() - self._asked > ASKING:
             self._asked = time.monotonic()
             self._ask()
-        for service in roster(self._project, self._endpoints, self._commands):
+        for service in self._roster():
             if service.name not in self._kept:
                 log = self._office.log_of(service.name)
                 self._kept[service.name] = Kept(
@@ -82,6 +82,13 @@ class Supervisor:
                 )
         for kept in self._kept.values():
             kept.look(datetime.now(UTC), self._reread.trouble)
+
+    def _roster(self) -> list[Service]:
+        return roster(self._project, self._endpoints, self._commands)
+
+    @property
+    def _patience(self) -> float:
+        return self._project.settings.services.patience.total_seconds()
 
     def _take_up(self) -> None:
         """Settings that were changed, or what is wrong with them."""
@@ -91,6 +98,13 @@ class Supervisor:
             return
         self._settings = self._project.settings
         self._say("the settings were changed; gateways take them up when they are started anew")
+        named = {one.name: one for one in self._roster()}
+        for name, kept in list(self._kept.items()):
+            if name in named:
+                kept.next_as(self._project, named[name])
+            else:
+                kept.leave(self._patience, datetime.now(UTC))
+                del self._kept[name]
         for name in STARTED_AGAIN:
             if name in self._kept:
                 self._kept[name].tell_to_end()
@@ -160,7 +174,7 @@ class Supervisor:
         """All at once; each is given the same time."""
         for kept in self._kept.values():
             kept.tell_to_end()
-        deadline = time.monotonic() + self._project.settings.services.patience.total_seconds()
+        deadline = time.monotonic() + self._patience
         for kept in self._kept.values():
             kept.end(deadline - time.monotonic(), datetime.now(UTC))
 

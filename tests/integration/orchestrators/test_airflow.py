@@ -80,14 +80,14 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def parsed(airflow: Airflow) -> dict[str, Any]:
     """What a process that parses the DAG sees, with the settings of the file."""
-    file = airflow.project / "dags" / "pipeline.py"
+    file = airflow.project / "dags" / "shop.py"
     answer = airflow.python("-c", PARSE, file)
     assert answer.returncode == 0, answer.stderr
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
 def test_the_dag_file_has_three_lines(airflow: Airflow) -> None:
-    text = (airflow.project / "dags" / "pipeline.py").read_text()
+    text = (airflow.project / "dags" / "shop.py").read_text()
     assert len([line for line in text.splitlines() if line]) == 3
 
 
@@ -135,7 +135,7 @@ def test_a_dag_file_outside_any_project_says_where_it_belongs(
     airflow: Airflow, tmp_path: Path
 ) -> None:
     stray = tmp_path / "stray.py"
-    stray.write_text((airflow.project / "dags" / "pipeline.py").read_text())
+    stray.write_text((airflow.project / "dags" / "shop.py").read_text())
     answer = airflow.python(stray)
     assert answer.returncode != 0
     assert f"no penstock.toml in any folder above {stray}" in answer.stderr

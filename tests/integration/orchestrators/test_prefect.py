@@ -125,7 +125,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         flow = None
         try:
             _until(lambda: found.ask("/health"))
-            flow = subprocess.Popen([sys.executable, project / "flows" / "pipeline.py"], **quiet)
+            flow = subprocess.Popen([sys.executable, project / "flows" / "shop.py"], **quiet)
             _until(lambda: found.deployment)
             yield found
         finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from gateways import until
 
 from penstock.monitoring_settings import ServiceSettings
@@ -62,6 +63,45 @@ def test_a_crash_loop_backs_off_and_is_said_aloud(
     kept.look(now)
     assert kept.standing().state == "running"
     until(ended)
+
+
+def test_it_is_started_again_as_new_settings_have_it(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project, log = make_project(), tmp_path / "one.log"
+    waiting = "import time; print({!r}, flush=True); time.sleep(600)"
+    first, second = (service(waiting.format(word)) for word in ("old", "new"))
+    kept = Kept(project, first, log, print, print)
+    kept.look(NOON)
+    until(lambda: kept.standing().said == "old")
+    kept.next_as(project, second)
+    kept.tell_to_end()
+    now = NOON + timedelta(hours=1)
+
+    def started() -> bool:
+        nonlocal now
+        now += timedelta(minutes=1)
+        kept.look(now)
+        return kept.standing().said == "new"
+
+    until(started)
+    kept.leave(PATIENT, now)
+    assert (kept.standing().state, kept.standing().pid) == ("stopped", 0)
+
+
+def test_what_cannot_be_started_is_tried_again(
+    make_project: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, said = make_project(), list[str]()
+    kept = Kept(project, service("print(1)"), tmp_path / "one.log", said.append, print)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "away"))
+        kept.look(NOON)
+    assert kept.standing().state == "waiting"
+    assert said == ["one: it cannot be started: No such file or directory"]
+    kept.look(NOON + timedelta(minutes=1))
+    assert kept.standing().state == "running"
+    kept.end(PATIENT, NOON)
 
 
 def test_logs_are_rotated_and_followed_through_it(tmp_path: Path) -> None:

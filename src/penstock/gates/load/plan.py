@@ -124,7 +124,7 @@ def requests_bytes(plan: LoadPlan) -> tuple[tuple[bytes, ...], ...]:
     """Each request, cut where its number belongs: `b"17".join(pieces)` is what is sent.
 
     >>> plan = LoadPlan("http://localhost/p", (b"{}",), headers=(("X-User", "u{n}"),))
-    >>> b"17".join(requests_bytes(plan)[0]).split(b"\\r\\n")[3]
+    >>> b"17".join(requests_bytes(plan)[0]).split(b"\\r\\n")[4]
     b'X-User: u17'
     """
     address = plan.address

@@ -15,6 +15,15 @@ from penstock.monitoring.report import Report, Verdict
 from penstock.monitoring_settings import AlertRule
 
 
+def matches(name: str, glob: str) -> bool:
+    """Of a glob, * and ? alone mean more than themselves: names of features may have brackets.
+
+    >>> matches("usage[7d]", "usage[7d]"), matches("usage", "us*"), matches("a", "[ab]")
+    (True, True, False)
+    """
+    return fnmatchcase(name, glob.replace("[", "[[]"))
+
+
 class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One measure of one look."""
 
@@ -82,9 +91,9 @@ class Silence(NamedTuple):
     reason: str = ""
 
     def covers(self, one: Alert, now: datetime) -> bool:
-        named = fnmatchcase(one.rule, self.alerts) or one.id.startswith(self.alerts)
-        subject = fnmatchcase(one.last.subject, self.subject)
-        endpoint = fnmatchcase(one.last.endpoint, self.endpoint)
+        named = matches(one.rule, self.alerts) or one.id.startswith(self.alerts)
+        subject = matches(one.last.subject, self.subject)
+        endpoint = matches(one.last.endpoint, self.endpoint)
         return now < self.until and named and subject and endpoint
 
 
@@ -111,8 +120,8 @@ def signals_of(report: Report) -> Iterator[Signal]:
 
 def about(rule: AlertRule, signal: Signal) -> bool:
     """Whether a rule watches it."""
-    named = fnmatchcase(signal.metric, rule.metric) and fnmatchcase(signal.subject, rule.subject)
-    return rule.enabled and named and fnmatchcase(signal.endpoint, rule.endpoint)
+    named = matches(signal.metric, rule.metric) and matches(signal.subject, rule.subject)
+    return rule.enabled and named and matches(signal.endpoint, rule.endpoint)
 
 
 def alert_id(rule: str, signal: Signal) -> str:

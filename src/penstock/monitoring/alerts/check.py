@@ -81,7 +81,9 @@ def _known(project: Project, engine: Engine, group: Group, seen: Seen) -> Known:
     estimates = (
         performance(one)
         for one in seen.signals
-        if one.model == group.model and one.metric.startswith("estimated_") and not one.subject
+        if (one.endpoint, one.model) == (group.endpoint, group.model)
+        and one.metric.startswith("estimated_")
+        and not one.subject
     )
     return Known(
         project=project.settings.project.name,

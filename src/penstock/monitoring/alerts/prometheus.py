@@ -49,7 +49,9 @@ def rules_document(settings: Settings) -> dict[str, Any]:
 
 
 def alert_name(rule: str) -> str:
-    """>>> alert_name("feature_drift")
+    """The name of a rule, as Prometheus's are written.
+
+    >>> alert_name("feature_drift")
     'PenstockFeatureDrift'
     """
     return "Penstock" + "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]+", rule))
@@ -100,7 +102,7 @@ def _matcher(label: str, glob: str) -> str:
     """
     if glob == "*":
         return ""
-    if not re.search(r"[*?\[]", glob):
+    if not re.search(r"[*?]", glob):
         return f'{label}="{quoted(glob)}"'
     pattern = re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".")
     return f'{label}=~"{quoted(pattern)}"'

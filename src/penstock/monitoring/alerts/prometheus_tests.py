@@ -74,7 +74,7 @@ def _series(rule: AlertRule, beyond: bool) -> dict[str, str]:
     if rule.when is None:
         return {f"{FOUND}{labels}": f"{int(beyond)}+0"}
     step = 1.0 if (rule.when.op in (">", ">=")) == beyond else -1.0
-    return {f"{MEASURE}{labels}": f"{rule.when.value + step:g}+0"}
+    return {f"{MEASURE}{labels}": f"{rule.when.value + step:.15g}+0"}
 
 
 def _is_beyond(rule: AlertRule, value: float) -> bool:

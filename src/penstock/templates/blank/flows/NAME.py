@@ -1,4 +1,4 @@
-"""The plan of this project as a Prefect flow: `python flows/pipeline.py` runs it on schedule."""
+"""The plan of this project as a Prefect flow: `python flows/NAME.py` runs it on schedule."""
 
 from penstock.orchestrators.prefect import build_flow, serve
 
