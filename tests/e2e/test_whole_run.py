@@ -30,6 +30,8 @@ STEPS = [
 @pytest.fixture(scope="module")
 def first(shop: User) -> dict[str, Any]:
     shop.variables["PENSTOCK_NOTIFY_SMTP_PASSWORD"] = "hunter2-never-stored"
+    # Who has no key is refused; Penstock's own tests and commands bring one.
+    shop.variables["PENSTOCK_SERVING_KEYS"] = "app:predict+pin:hunter2-never-stored"
     return shop.run()
 
 

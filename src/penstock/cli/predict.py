@@ -18,16 +18,19 @@ TIMEOUT = 60.0  # seconds
 
 
 def predict(options: argparse.Namespace) -> int:
+    from penstock.serving.access import PREDICT, headers_with
     from penstock.serving.endpoint import status
 
-    running = status(project_of(options).endpoint(options.endpoint))
+    project = project_of(options)
+    running = status(project.endpoint(options.endpoint))
     if not running.live:
         raise ServingError(
             f"the endpoint {options.endpoint} is not running",
             hint="`penstock run` or `penstock serve` starts it",
         )
     question = _question(options)
-    answer = _ask(f"{running.url}/predict", question)
+    key = headers_with(project.settings.serving, PREDICT)
+    answer = _ask(f"{running.url}/predict", question, key)
     if options.json:
         print_json(answer)
         return 0
@@ -80,9 +83,9 @@ def _names(question: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ask(url: str, question: dict[str, Any]) -> dict[str, Any]:
+def _ask(url: str, question: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
     body = json.dumps(question, default=str).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return dict(json.load(answer))

@@ -20,9 +20,12 @@ from penstock.setting_types import Rule
 TIMEOUT = 30.0  # seconds, of one request
 
 
-def ask(url: str, questions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+def ask(
+    url: str, questions: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None
+) -> NDArray[np.float64]:
     """The endpoint's prediction for each question of one row, one after the other."""
-    return np.array([_ask_one(url, question) for question in questions], dtype=np.float64)
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    return np.array([_ask_one(url, question, sent) for question in questions], dtype=np.float64)
 
 
 def nearest(
@@ -78,10 +81,8 @@ def _agreement(
     )
 
 
-def _ask_one(url: str, question: Mapping[str, Any]) -> float:
-    request = urllib.request.Request(
-        url, json.dumps(question).encode(), {"Content-Type": "application/json"}
-    )
+def _ask_one(url: str, question: Mapping[str, Any], headers: Mapping[str, str]) -> float:
+    request = urllib.request.Request(url, json.dumps(question).encode(), dict(headers))
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             return float(json.load(answer)["predictions"][0])

@@ -7,7 +7,7 @@ clients waited.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,6 +54,7 @@ def run_load(
     connections: int,
     duration: timedelta,
     warmup: timedelta = timedelta(0),
+    headers: Mapping[str, str] | None = None,
 ) -> LoadResult:
     """Posts the bodies in turn for `duration`, after a `warmup` that is not counted.
 
@@ -66,7 +67,8 @@ def run_load(
 
     if not bodies or connections < 1 or duration <= timedelta(0):
         raise UsageError("a load test needs a body, a connection and a duration above zero")
-    plan = LoadPlan(url, tuple(bodies), connections, duration, owned=True)
+    sent = tuple((headers or {}).items())
+    plan = LoadPlan(url, tuple(bodies), connections, duration, headers=sent, owned=True)
     if warmup > timedelta(0):
         run(replace(plan, duration=warmup))
     began = datetime.now(UTC)

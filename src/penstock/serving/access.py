@@ -154,6 +154,12 @@ def token_of(request: Request) -> bytes:
     return request.headers.get(b"x-api-key", b"")
 
 
+def headers_with(settings: ServingSettings, scope: str) -> dict[str, str]:
+    """What Penstock's own requests bring to say that they may do something."""
+    token = token_with(settings, scope)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def token_with(settings: ServingSettings, scope: str) -> str:
     """The token of a key that may do something, for Penstock's own requests; empty: none is set.
 

@@ -21,6 +21,7 @@ def run_integration_tests(
     from penstock.gates.load_test import latency_plot, run_load
     from penstock.registry.loading import load_model
     from penstock.registry.versions import TESTED_TAG, tag
+    from penstock.serving.access import PREDICT, headers_with
     from penstock.training import tracking
 
     project, settings = context.project, context.project.settings
@@ -32,11 +33,12 @@ def run_integration_tests(
     trusted = settings.training.trusted_types
     model = load_model(project.absolute(trained.path), trained.digest, trusted)
     earliest = model.predict(_offline(context, features, sample))
-    served = ask(url, questions)
+    key = headers_with(settings.serving, PREDICT)
+    served = ask(url, questions, key)
     latest = model.predict(_offline(context, features, sample))
     context.progress(f"load of {plan.connections} connections for {plan.duration}")
     bodies = [json.dumps(question).encode() for question in questions]
-    load = run_load(url, bodies, plan.connections, plan.duration, plan.warmup)
+    load = run_load(url, bodies, plan.connections, plan.duration, plan.warmup, key)
     report = judge_endpoint(
         load,
         served,
