@@ -195,7 +195,7 @@ def test_a_step_that_takes_too_long_is_ended(user: User) -> None:
     user.variables["PENSTOCK_PIPELINE_TIMEOUT"] = "3s"
     outcome = user.run("--until", "extract_data")
     assert "ran longer than its timeout" in outcome["error"]["message"]
-    assert not _processes_of(user)
+    _wait(lambda: not _processes_of(user))
 
 
 def test_a_lost_connection_is_retried(user: User) -> None:

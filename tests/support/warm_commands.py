@@ -163,8 +163,8 @@ def _type(
     importlib.import_module(attempts.__name__).Host = lambda: steps
     status = _status(arguments)
     sys.stdout.flush()
-    channel.send({"status": status})
     steps.close()
+    channel.send({"status": status})
 
 
 def _status(arguments: list[str]) -> int:
@@ -174,15 +174,20 @@ def _status(arguments: list[str]) -> int:
         return int(end.code or 0)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Child:
+    """Ended once, though the run and the command that it belongs to both do."""
+
     pid: int
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> None:
-        os.waitpid(self.pid, 0)
+        if self.pid:
+            os.waitpid(self.pid, 0)
+        self.pid = 0
 
 
 class ForkedHost(Host):

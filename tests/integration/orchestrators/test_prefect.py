@@ -17,6 +17,7 @@ from urllib.error import HTTPError
 from uuid import UUID
 
 import pytest
+from gateways import until
 from mailboxes import closed_port
 from own_steps import COUNT_ROWS
 
@@ -85,9 +86,14 @@ class Prefect:
         return dict(self.ask("/deployments/name/shop/production"))
 
     def tasks(self, run: dict[str, Any]) -> dict[str, tuple[str, int]]:
-        """State and attempts of each task that began."""
+        """State and attempts of each task that began; the server hears of them a little later."""
         query = {"flow_runs": {"id": {"any_": [run["id"]]}}}
-        found = self.ask("/task_runs/filter", query)
+
+        def known() -> list[dict[str, Any]]:
+            found = list(self.ask("/task_runs/filter", query))
+            return found if all(one["state"] for one in found) else []
+
+        found = until(known, 300, pause=0.5)
         return {one["name"]: (one["state"]["type"], one["run_count"]) for one in found}
 
     def artifacts(self) -> dict[str, str]:
