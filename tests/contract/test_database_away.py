@@ -23,6 +23,8 @@ from penstock.project import Project, open_project
 from penstock.rollout.service import Desk
 from penstock.state.database import open_database, open_state
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = '[project]\nname = "shop"\n\n[monitoring]\nevery = "1s"\n'
 
 

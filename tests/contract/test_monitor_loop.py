@@ -19,6 +19,8 @@ from penstock.services import monitor_loop
 from penstock.services.monitor_loop import ALERTS, LOOK, TRIGGERS, MonitorLoop
 from penstock.state import heartbeats
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 29, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 

@@ -90,6 +90,7 @@ def ran(engine: Engine, run: str, status: str, **more: Any) -> None:
         runs.finish(run, status, NOW, None if status == "succeeded" else error)
 
 
+@pytest.mark.slow
 def test_of_processes_that_decide_at_once_one_fires_and_the_others_join(
     project: Project, database: Engine
 ) -> None:
@@ -177,6 +178,7 @@ AIRFLOW_SAYS = [
 
 
 @pytest.mark.parametrize(("status", "body", "outcome", "said"), AIRFLOW_SAYS)
+@pytest.mark.slow
 def test_a_run_that_was_killed_in_airflow_holds_nothing_forever(
     project: Project,
     database: Engine,

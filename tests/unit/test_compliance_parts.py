@@ -88,6 +88,7 @@ class TestForms:
         assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
         assert len(anchors) == len(re.findall(r'id="', page))
 
+    @pytest.mark.slow
     def test_a_pdf_has_the_same_words_and_an_outline_and_is_the_same_each_time(self) -> None:
         content = as_pdf(DOCUMENT)
         assert content == as_pdf(DOCUMENT)

@@ -44,6 +44,7 @@ def joined(example: Example, root: Path, memory: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(examples(aggregated=False), examples(aggregated=True))
+@pytest.mark.slow
 def test_parts_on_disk_give_what_memory_gives(latest: Example, windows: Example) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for example in (latest, windows):

@@ -33,6 +33,7 @@ def agrees(found: object, expected: object, function: str) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(examples(aggregated=True))
+@pytest.mark.slow
 def test_windows_hold_what_their_definition_says(example: Example) -> None:
     found = aggregates_at(example.view, example.facts, example.questions, "at").to_pylist()
     for row, expected, question in zip(found, example.expected(), example.asked, strict=True):

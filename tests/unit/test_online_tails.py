@@ -236,6 +236,7 @@ relaxed = settings(
 @pytest.mark.slow
 @relaxed
 @given(some, st.sampled_from([timedelta(0), timedelta(hours=1)]), hours)
+@pytest.mark.slow
 def test_pushed_events_give_what_the_reference_gives(
     folders: Iterator[Path], arrived: list[Event], resolution: timedelta, at: int
 ) -> None:
@@ -265,6 +266,7 @@ def test_windows_with_an_offset_are_exact(
     st.lists(hours, min_size=1, max_size=3),
     st.data(),
 )
+@pytest.mark.slow
 def test_source_and_pushes_in_any_split_count_each_event_once(
     folders: Iterator[Path], facts: list[Event], cuts: list[int], data: st.DataObject
 ) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def test_every_value_is_counted_in_its_bin_or_by_its_name(rows: Rows) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(*[st.lists(ROW, max_size=15)] * 3)
+@pytest.mark.slow
 def test_profiles_add_in_any_order_and_to_that_of_all_rows(
     one: Rows, two: Rows, three: Rows
 ) -> None:

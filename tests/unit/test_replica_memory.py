@@ -65,6 +65,7 @@ def test_without_a_limit_no_replica_gives_up() -> None:
     assert not any(memory.exhausted_by(MemoryError()) for _ in range(2 * OFTEN))
 
 
+@pytest.mark.slow
 def test_a_replica_that_runs_out_of_memory_often_gives_up() -> None:
     memory = Memory(1 << 20)
     assert [memory.exhausted_by(MemoryError()) for _ in range(OFTEN)] == [False] * 4 + [True]

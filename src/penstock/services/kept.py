@@ -94,6 +94,7 @@ class Kept:
         """Ends what was started here; what serves the same endpoint elsewhere goes on."""
         if self._child is not None:
             self._say(f"{self.service.name}: the settings no longer name it")
+            self._child.tell_to_end()
             self.end(patience, now)
 
     def end(self, patience: float, now: datetime) -> None:

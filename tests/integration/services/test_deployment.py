@@ -12,6 +12,8 @@ import yaml
 
 from penstock.cli.main import run
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = '[project]\nname = "shop"\n[serving]\nport = 8700\n'
 
 

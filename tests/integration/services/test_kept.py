@@ -20,6 +20,8 @@ from penstock.services.logs import follow, last_lines
 from penstock.services.restarts import CRASHES
 from penstock.services.roster import Service
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PATIENT = 20.0  # seconds
 

@@ -17,6 +17,8 @@ from penstock.serving.routing.source import TableSource, Versioned
 from penstock.serving.routing.table import serving_only
 from penstock.state.routes import Lease, revision_of
 
+pytestmark = pytest.mark.slow
+
 UNITS = [f"user-{number}" for number in range(40)]
 
 

@@ -11,6 +11,8 @@ PRELOAD = """
 import sys
 sys.argv[1:] = {command}
 from penstock.orchestrators.preload import preload
+
+pytestmark = pytest.mark.slow
 preload()
 print(*sys.modules)
 """
@@ -22,7 +24,6 @@ def test_what_forks_no_tasks_imports_nothing(command: list[str]) -> None:
     assert not loaded(command) & TOOLS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", [["scheduler"], ["celery", "worker"]])
 def test_what_forks_tasks_has_all_that_steps_import(command: list[str]) -> None:
     assert loaded(command) >= TOOLS

@@ -68,6 +68,7 @@ DRAWS: dict[str, Draw] = {
 
 @pytest.mark.parametrize("name", DRAWS)
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (1000, 200), (3000, 1000)])
+@pytest.mark.slow
 def test_samples_of_one_distribution_differ_as_often_as_is_said(name: str, n: int, m: int) -> None:
     generator = np.random.default_rng([n, m, len(name)])
     alarms = 0

@@ -85,6 +85,7 @@ def test_what_was_realised_of_the_published_sample_lies_in_the_interval_of_its_e
         assert high - low < 0.015
 
 
+@pytest.mark.slow
 def test_what_comes_true_lies_in_the_interval_as_often_as_is_said() -> None:
     """Overconfident scores, and inputs that moved: 95 % of the intervals hold what is realised."""
     generator, worlds = np.random.default_rng(3), 60

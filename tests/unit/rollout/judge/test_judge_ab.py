@@ -314,6 +314,7 @@ SIMULATED = AbPlan(primary="engagement", lift=0.004, min_units=11_200)
 
 
 @pytest.mark.slow  # 600 whole tests
+@pytest.mark.slow
 def test_over_all_looks_no_more_than_alpha_is_decided_without_a_difference() -> None:
     generator = np.random.default_rng(12)
     outcomes = [run(generator, 0.0, SIMULATED) for _ in range(600)]

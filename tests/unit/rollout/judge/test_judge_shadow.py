@@ -175,6 +175,7 @@ def test_every_evidence_has_an_answer_in_plain_json(
 
 
 @pytest.mark.slow  # 100 shadows, judged twenty times each
+@pytest.mark.slow
 def test_a_shadow_at_its_limits_is_failed_no_more_often_than_alpha() -> None:
     # Disagreement and latency exactly at their limits: alpha/3 each; 99.9 % of
     # Binomial(100, 2·0.05/3) is 10.
