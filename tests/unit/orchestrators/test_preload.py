@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PRELOAD = """
 import sys
 sys.argv[1:] = {command}
 from penstock.orchestrators.preload import preload
-
-pytestmark = pytest.mark.slow
 preload()
 print(*sys.modules)
 """
