@@ -23,6 +23,8 @@ from penstock.state.database import open_database
 from penstock.state.runs import Runs
 
 CONTROLLER_PORT = 8610
+# Seconds from a look to the next week's visitors, who come for ten: windows of 20 s do not overlap.
+APART = 11.0
 LONGEST = 600.0  # seconds that a rollout, or a retraining, of this demo may take
 
 
@@ -40,6 +42,7 @@ class Stage(Typist):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.began = time.monotonic()
+        self.looked = self.began - APART
 
     def build(self, number: int, edits: tuple[Edit, ...], *remark: str) -> bool:
         """A version that passed staging, from a change; whether there is more to do with it."""
@@ -146,8 +149,10 @@ class Stage(Typist):
             return
         self.change((Edit("params.yaml", f"weeks: {then} ", f"weeks: {week} "),))
         self.penstock("run", "--until", "feature_engineering")
+        time.sleep(max(0.0, self.looked + APART - time.monotonic()))
         self.type("python", "users.py", *self.url(), "--new", "0", "--seconds", "10")
         self.penstock("monitor", "features", "--endpoint", "production", may_fail=True)
+        self.looked = time.monotonic()
         self.penstock("alerts", "check")
         self.penstock("triggers", "check", may_fail=True)
 
