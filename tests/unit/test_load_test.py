@@ -27,6 +27,8 @@ from penstock.gates.load.report import LoadReport, report_of, write_files
 from penstock.gates.load.run import run
 from penstock.gates.load_test import LoadResult, latency_plot, run_load
 
+pytestmark = pytest.mark.slow
+
 SHORT = timedelta(seconds=0.2)
 LONG = timedelta(minutes=1)  # ends by the number of requests
 
@@ -418,7 +420,6 @@ def measured(url: str, **changes: Any) -> LoadReport:
 
 
 @pytest.mark.parametrize("path", ["/", "/closes", "/chunked"])
-@pytest.mark.slow
 def test_just_so_many_requests_are_sent_each_with_its_number(server: str, path: str) -> None:
     found = measured(
         server + path,
@@ -449,7 +450,6 @@ def test_an_open_loop_sends_what_is_due_and_no_more(server: str) -> None:
     assert found.requests_per_second <= 200.0
 
 
-@pytest.mark.slow
 def test_a_stall_is_felt_by_every_request_that_was_due_in_it(server: str) -> None:
     """One connection, 100 requests a second, 0.3 s without an answer: some thirty wait."""
     found = measured(
