@@ -129,7 +129,6 @@ except ConflictError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_of_eight_processes_that_promote_at_once_one_wins(
     url: str, project: Project, database: Engine
 ) -> None:

@@ -82,7 +82,6 @@ class TestMigrations:
         assert [entry.subject for entry in Ledger(open_database(project)).entries()] == ["shop@1"]
 
     @pytest.mark.slow
-    @pytest.mark.slow
     def test_two_processes_may_open_an_empty_database_at_once(self, project: Project) -> None:
         code = (
             "import sys; from pathlib import Path\n"

@@ -41,7 +41,6 @@ class User:
 
     project: Path
     variables: dict[str, str] = field(default_factory=dict)
-    cold: bool = False  # whether each command imports all that it needs anew
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,11 +60,7 @@ class User:
         )
 
     def penstock(self, *arguments: str) -> Answer:
-        if not self.cold:
-            return Answer(*typed(arguments, self.project, self.environment))
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=600)
-        return Answer(process.returncode, out, err)
+        return Answer(*typed(arguments, self.project, self.environment))
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """`penstock run --json`: the outcome by step."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
 import os
 import select
@@ -25,33 +24,16 @@ from typing import Any, NamedTuple
 
 from penstock.cli.main import run
 from penstock.orchestrators import attempts
+from penstock.orchestrators.preload import NEEDED
 from penstock.processes.channel import Channel
 from penstock.processes.host import Host, Job, serve
 
 KILLED = 137
-# What the steps of a plan and the commands need; the rest is quickly there.
+# Beside what steps need, what the projects of tests and the commands import.
 MODULES = (
-    *attempts.COMMON,
-    "pandas",
-    "pyarrow.parquet",
-    "duckdb",
-    "dvc.repo",
-    "scipy.stats",
-    "altair",
-    "great_expectations",
-    "penstock.features.quick_feast",
-    "dask.dataframe",
-    "fastapi",
-    "optuna",
-    "sklearn.metrics",
+    *NEEDED,
     "sklearn.linear_model",
-    "lightgbm",
-    "mlflow",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store",
-    "matplotlib.figure",
     "aiohttp",
-    "apprise",
     "rich.live",
     "rich.table",
     "rich.progress",
@@ -160,7 +142,7 @@ def _type(
     os.environ.update(variables)
     os.chdir(folder)
     steps = ForkedHost()  # as long as there is one thread
-    importlib.import_module(attempts.__name__).Host = lambda: steps
+    vars(attempts)["Host"] = lambda: steps
     status = _status(arguments)
     sys.stdout.flush()
     steps.close()

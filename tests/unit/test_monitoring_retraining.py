@@ -55,7 +55,6 @@ def test_constant_scores_are_worth_replacing_when_their_one_value_is_wrong() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_cdnow_wins_most_of_retraining_each_month_with_a_few_retrainings() -> None:
     """A model of how long ago the last purchase was, and how many there were: seconds."""
     sys.path.insert(0, str(BENCHMARKS))

@@ -11,18 +11,18 @@ import Great Expectations, Feast and MLflow anew. Every process of Airflow's imp
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import sys
 from collections.abc import Sequence
 
 from penstock.orchestrators.attempts import COMMON
 from penstock.pipeline.plan import STANDARD_PLAN
-from penstock.processes.host import FORK_AFTER_IMPORT_IS_SAFE
+from penstock.processes.host import FORK_AFTER_IMPORT_IS_SAFE, import_if_possible
 
 FORKING = frozenset({"scheduler", "celery"})  # commands of `airflow`
-# What steps import beside what they say: for the task itself, and of the tools' own lazy parts.
-BESIDE = (
+# What steps import: what they say, what their task does, and the tools' own lazy parts.
+NEEDED = (
+    *COMMON,
+    *(module for step in STANDARD_PLAN for module in step.warm),
     "penstock.orchestrators.task",
     "mlflow.store.tracking.sqlalchemy_workspace_store",
     "mlflow.store.model_registry.sqlalchemy_workspace_store",
@@ -30,17 +30,12 @@ BESIDE = (
 )
 
 
-def preload(command: Sequence[str] = sys.argv) -> list[str]:
-    """Imports what the standard plan's steps need, and gives what it has imported.
+def preload(command: Sequence[str] = sys.argv) -> None:
+    """Imports what the standard plan's steps need.
 
     Does nothing in a process of Airflow's that forks no tasks, and on macOS, whose system libraries
     do not survive a fork. What cannot be imported fails in its step, aloud.
     """
-    if not FORK_AFTER_IMPORT_IS_SAFE or not FORKING.intersection(command[1:2]):
-        return []
-    found = []
-    for name in (*COMMON, *(m for step in STANDARD_PLAN for m in step.warm), *BESIDE):
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-            found.append(name)
-    return found
+    if FORK_AFTER_IMPORT_IS_SAFE and FORKING.intersection(command[1:2]):
+        for module in NEEDED:
+            import_if_possible(module)

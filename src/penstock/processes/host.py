@@ -112,7 +112,7 @@ def serve(control: Channel) -> None:
     waiting: deque[str] = deque()
     while True:
         if waiting and not control.has_message():
-            _import(waiting.popleft())
+            import_if_possible(waiting.popleft())
             continue
         message = control.receive()
         if message is None:
@@ -120,12 +120,13 @@ def serve(control: Channel) -> None:
         waiting.extend(message.get("warm", ()))
         if "job" in message and (order := control.receive_with_socket()) is not None:
             for module in order[0]["modules"]:
-                _import(module)
+                import_if_possible(module)
             _fork(control, *order)
 
 
-def _import(module: str) -> None:
-    with contextlib.suppress(Exception):  # a module that fails will fail in its job, aloud
+def import_if_possible(module: str) -> None:
+    """Ahead of who needs it: a module that fails will fail in its job, aloud."""
+    with contextlib.suppress(Exception):
         importlib.import_module(module)
 
 

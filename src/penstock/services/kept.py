@@ -53,12 +53,11 @@ class Kept:
                 self._say(f"{self.service.name}: process {other} serves it already; watching it")
                 self._turn("elsewhere", now)
             self._other = other
-        elif hindered:
-            self._alone(now)
-            self._reason = hindered
         else:
             self._alone(now)
-            if not self._rests(now):
+            if hindered:
+                self._reason = hindered
+            elif not self._rests(now):
                 self._start(now)
 
     def standing(self) -> ServiceStanding:
